@@ -1,0 +1,43 @@
+# The commands of this project. Each makes .venv when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Waiting threads sleep: spinning ones slow training several times over on few cores.
+export OMP_WAIT_POLICY = passive
+
+.PHONY: help demo test check proofs bench clean
+help:
+	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 10 minutes on 2 cores)"
+	@echo "make test    run the tests"
+	@echo "make check   format, lint and types"
+	@echo "make proofs  the slow tests: learning curves and what makes RAM-Net learn"
+	@echo "make bench   samplers, training steps and RAM-Net engines, timed against their references"
+
+# torch first and through pip, with the pinned version, so that a local CPU wheel is taken where there is one.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/mqar-bench sweep fig3 --scale demo --results demo/results
+	$(BIN)/mqar-bench plot fig3 --scale demo --results demo/results --out demo/figures
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+proofs: $(VENV)/.ready
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.ready
+	$(BIN)/python tests/bench.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo figures
