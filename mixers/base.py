@@ -1,0 +1,68 @@
+"""The contract every sequence mixer keeps.
+
+A mixer maps ``[B, T, d_model]`` to ``[B, T, d_model]`` causally, and can do the same one token at a time from
+a state. It knows nothing of the harness, so it also works wherever a module called as
+``Mixer(d_model=..., layer_idx=..., **options)`` is expected (Zoology's convention).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+#: What decoding carries: named tensors, each with the batch as its first dimension.
+State = dict[str, Tensor]
+
+
+class SequenceMixer(nn.Module):
+    """Base class of all mixers.
+
+    Subclasses take ``(d_model, layer_idx=None, **options)``, every option with a default that works at
+    d_model 64, and implement ``forward``, ``init_state``, ``step``, ``state_size`` and ``active_state_size``.
+    """
+
+    def __init__(self, d_model: int, layer_idx: int | None = None) -> None:
+        super().__init__()
+        if d_model < 1:
+            raise ValueError(f"d_model must be at least 1, got {d_model}")
+        self.d_model = d_model
+        self.layer_idx = layer_idx
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix a whole sequence: ``[B, T, d_model] -> [B, T, d_model]``, causal."""
+        raise NotImplementedError
+
+    def init_state(self, batch: int) -> State:
+        """The state before the first token, on the parameters' device."""
+        raise NotImplementedError
+
+    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
+        """Mix one token: ``[B, d_model], state -> [B, d_model], state``; the outputs equal ``forward``'s."""
+        raise NotImplementedError
+
+    def state_size(self, sequence_length: int) -> int:
+        """Elements carried per sequence after ``sequence_length`` tokens: what ``step``'s state really holds."""
+        raise NotImplementedError
+
+    def active_state_size(self, sequence_length: int) -> int:
+        """Elements of the state read or written per token at ``sequence_length``."""
+        raise NotImplementedError
+
+    def set_training_progress(self, progress: float) -> None:
+        """Told before every training step which fraction (0 to 1) of training is done; for schedules."""
+
+    def _zeros(self, *shape: int) -> Tensor:
+        """Zeros of the parameters' device and dtype."""
+        return next(self.parameters()).new_zeros(shape)
+
+
+def init_linear(*layers: nn.Linear, std: float = 0.02) -> None:
+    """Normal weights and zero biases, the initialisation of Zoology and of fla's language models."""
+    for layer in layers:
+        nn.init.normal_(layer.weight, std=std)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def state_elements(state: State) -> int:
+    """Elements per sequence that a state holds (the batch dimension divided out)."""
+    return sum(t.numel() // t.shape[0] for t in state.values())

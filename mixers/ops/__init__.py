@@ -1,0 +1,1 @@
+"""Recurrences shared by mixers."""

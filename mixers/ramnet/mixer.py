@@ -1,0 +1,200 @@
+"""RAM-Net (Xiao et al. 2026, arXiv 2602.11958): sparse addresses into a large memory, as a sequence mixer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mixers.base import SequenceMixer, State, init_linear
+from mixers.ramnet.address import cyclic_shift
+from mixers.ramnet.memory import empty_memory
+from mixers.ramnet.ops import Backend, decode_address, pdma
+from mixers.ramnet.trace import Access
+from mixers.registry import register
+
+
+@register("ramnet")
+class RAMNet(SequenceMixer):
+    """Keys and queries become addresses of K of ``M = sub_dim ** order`` slots; values are written and read there.
+
+    Per head, with A the address decoder (``decode_address``: product softmax of order U, exact Top-K) and P_t
+    the cyclic shift by t (CAPE, in the heads that have it):
+
+        w_t = P_t A(exp(alpha_k) W_k x_t)      r_t = P_t A(exp(alpha_q) W_q x_t)
+        o_t = PDMA(w_t, r_t, W_v x_t)          y_t = W_o o_t                            (equations 4 to 7)
+
+    What is the paper's: all of the above, the learnable per-head factor exp(alpha) on W_q and W_k, the proxy
+    gradient. The paper gives no MQAR settings. What is ours, found by experiment on MQAR:
+
+    - **Training starts with more slots than it ends with.** Two random addresses share a slot about K*K/M of
+      the time; where that is well below one, a query hardly ever meets the write it should find, no gradient
+      joins the two, and nothing is learnt (K = 8, M = 1024: nothing in 1,200 steps, whatever the learning
+      rate). So training begins with ``train_top_k`` slots, by default 2 sqrt(M), which makes K*K/M = 4, and
+      shrinks geometrically to ``top_k`` between the fractions ``anneal_start`` and ``anneal_end`` of training.
+      Evaluation and decoding always use ``top_k``. The harness reports progress through
+      ``set_training_progress``; where nobody does, training uses ``top_k`` throughout. ``train_top_k=top_k``
+      turns it off.
+    - ``W_q``, ``W_k``, ``W_v`` start at 0.02 and alpha at 0: sharper starts learn later or not at all.
+
+    Parameters: ``q_proj``, ``k_proj``, ``v_proj``, ``o_proj``, and ``alpha_q``, ``alpha_k`` ``[H]``.
+    State: S (H M D elements), z (H M), and a position where a head uses CAPE. Active per token: K writes and
+    K' reads of D + 1 elements in each head, and the position.
+
+    Args:
+        d_model: model width.
+        layer_idx: position in the stack; unused.
+        num_heads: H.
+        order: U, sub-vectors per address.
+        sub_dim: d_p, numbers per sub-vector.
+        top_k: K, slots written per token.
+        read_top_k: K', slots read per token; default ``top_k``.
+        head_v_dim: D, width of a slot; default ``d_model // num_heads``.
+        gamma: exponent of the decay (1 - w) ** gamma; 0 keeps everything.
+        eps: in the read's denominator and the proxy gradient.
+        cape: CAPE in all heads (true), none (false), or the first n heads.
+        address_init_std: standard deviation of the initial W_q and W_k.
+        alpha_init: initial alpha; exp(alpha) is the inverse temperature.
+        learnable_temperature: train alpha.
+        train_top_k: K at the start of training; default 2 sqrt(M), never below ``top_k``.
+        anneal_start, anneal_end: fractions of training between which K shrinks to ``top_k``.
+        proxy_gradient: see ``pdma``.
+        backend: engine, see ``mixers.ramnet.ops``.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        layer_idx: int | None = None,
+        num_heads: int = 2,
+        order: int = 4,
+        sub_dim: int = 4,
+        top_k: int = 8,
+        read_top_k: int | None = None,
+        head_v_dim: int | None = None,
+        gamma: float = 1.0,
+        eps: float = 1e-6,
+        cape: bool | int = False,
+        address_init_std: float = 0.1,
+        alpha_init: float = 0.0,
+        learnable_temperature: bool = True,
+        train_top_k: int | None = None,
+        anneal_start: float = 0.3,
+        anneal_end: float = 0.8,
+        proxy_gradient: bool = True,
+        backend: Backend = "auto",
+    ) -> None:
+        super().__init__(d_model, layer_idx)
+        for name, value in (("num_heads", num_heads), ("order", order)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if sub_dim < 2:
+            raise ValueError(f"sub_dim must be at least 2, got {sub_dim}")
+        self.num_slots = sub_dim**order
+        read_top_k = top_k if read_top_k is None else read_top_k
+        for name, value in (("top_k", top_k), ("read_top_k", read_top_k)):
+            if not 1 <= value <= self.num_slots:
+                raise ValueError(f"{name} must be between 1 and the {self.num_slots} slots, got {value}")
+        if train_top_k is not None and not top_k <= train_top_k <= self.num_slots:
+            raise ValueError(
+                f"train_top_k must be between top_k {top_k} and the {self.num_slots} slots, got {train_top_k}"
+            )
+        if not 0 <= anneal_start <= anneal_end <= 1:
+            raise ValueError(f"need 0 <= anneal_start <= anneal_end <= 1, got {anneal_start} and {anneal_end}")
+        if gamma < 0:
+            raise ValueError(f"gamma must be at least 0, got {gamma}")
+        if eps <= 0:
+            raise ValueError(f"eps must be above 0, got {eps}")
+        cape_heads = num_heads * cape if isinstance(cape, bool) else cape
+        if not 0 <= cape_heads <= num_heads:
+            raise ValueError(f"cape must be true, false or a number of heads up to {num_heads}, got {cape}")
+        if head_v_dim is None:
+            head_v_dim = max(1, d_model // num_heads)
+        if head_v_dim < 1:
+            raise ValueError(f"head_v_dim must be at least 1, got {head_v_dim}")
+
+        self.num_heads, self.order, self.sub_dim, self.head_v_dim = num_heads, order, sub_dim, head_v_dim
+        self.top_k, self.read_top_k = top_k, read_top_k
+        self.train_top_k = max(top_k, round(2 * math.sqrt(self.num_slots))) if train_top_k is None else train_top_k
+        self.train_top_k = min(self.train_top_k, self.num_slots)
+        self.anneal_start, self.anneal_end = anneal_start, anneal_end
+        self.gamma, self.eps, self.proxy_gradient, self.backend = gamma, eps, proxy_gradient, backend
+        self.extra_top_k = 0  # slots above top_k (and read_top_k) that training uses at present
+        self.trace: list[Access] | None = None  # see record_access
+
+        address_dim = num_heads * order * sub_dim
+        self.q_proj = nn.Linear(d_model, address_dim, bias=False)
+        self.k_proj = nn.Linear(d_model, address_dim, bias=False)
+        self.v_proj = nn.Linear(d_model, num_heads * head_v_dim, bias=False)
+        self.o_proj = nn.Linear(num_heads * head_v_dim, d_model, bias=False)
+        init_linear(self.q_proj, self.k_proj, std=address_init_std)
+        init_linear(self.v_proj, self.o_proj)
+        alpha = torch.full((num_heads,), float(alpha_init))
+        self.alpha_q = nn.Parameter(alpha.clone(), requires_grad=learnable_temperature)
+        self.alpha_k = nn.Parameter(alpha.clone(), requires_grad=learnable_temperature)
+        self.cape_heads = int(cape_heads)
+        self.cape: Tensor
+        self.register_buffer("cape", torch.arange(num_heads) < cape_heads, persistent=False)
+
+    def set_training_progress(self, progress: float) -> None:
+        span = max(self.anneal_end - self.anneal_start, 1e-9)
+        left = 1 - min(max((progress - self.anneal_start) / span, 0.0), 1.0)
+        self.extra_top_k = round(self.top_k * (self.train_top_k / self.top_k) ** left) - self.top_k
+
+    def _address(
+        self, x: Tensor, proj: nn.Linear, alpha: Tensor, top_k: int, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """``[B, T, d_model]`` to weights and slots ``[B, T, H, K]``."""
+        if self.training:
+            top_k = min(top_k + self.extra_top_k, self.num_slots)
+        logits = proj(x).unflatten(-1, (self.num_heads, self.order, self.sub_dim))
+        weights, slots = decode_address(logits * alpha.exp()[:, None, None], top_k, self.backend)
+        if self.cape_heads:
+            slots = cyclic_shift(slots, position, self.cape, self.num_slots)
+        return weights, slots
+
+    def _mix(
+        self, x: Tensor, position: Tensor, state: tuple[Tensor, Tensor] | None, keep_state: bool
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        w, w_idx = self._address(x, self.k_proj, self.alpha_k, self.top_k, position)
+        r, r_idx = self._address(x, self.q_proj, self.alpha_q, self.read_top_k, position)
+        if self.trace is not None:
+            self.trace.append(Access(*(t.detach().clone() for t in (w, w_idx, r, r_idx))))
+        v = self.v_proj(x).unflatten(-1, (self.num_heads, self.head_v_dim))
+        o, state = pdma(
+            w, w_idx, r, r_idx, v, self.num_slots, self.gamma, self.eps, state, keep_state,
+            self.proxy_gradient, self.backend,
+        )  # fmt: skip
+        return self.o_proj(o.flatten(-2)), state
+
+    def forward(self, x: Tensor) -> Tensor:
+        position = torch.arange(x.shape[1], device=x.device)
+        return self._mix(x, position, None, keep_state=False)[0]
+
+    def init_state(self, batch: int) -> State:
+        like = self.v_proj.weight
+        S, z = empty_memory(batch, self.num_heads, self.num_slots, self.head_v_dim, like.dtype, like.device)
+        state = {"S": S, "z": z}
+        if self.cape_heads:
+            state["position"] = torch.zeros(batch, 1, dtype=torch.int64, device=like.device)
+        return state
+
+    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
+        position = state.get("position", torch.zeros(len(x_t), 1, dtype=torch.int64, device=x_t.device))
+        y, memory = self._mix(x_t.unsqueeze(1), position, (state["S"], state["z"]), keep_state=True)
+        assert memory is not None
+        new = {"S": memory[0], "z": memory[1]}
+        if self.cape_heads:
+            new["position"] = position + 1
+        return y.squeeze(1), new
+
+    def state_size(self, sequence_length: int) -> int:
+        return self.num_heads * self.num_slots * (self.head_v_dim + 1) + bool(self.cape_heads)
+
+    def active_state_size(self, sequence_length: int) -> int:
+        touched = self.top_k + self.read_top_k
+        return self.num_heads * touched * (self.head_v_dim + 1) + bool(self.cape_heads)
+
+    def extra_repr(self) -> str:
+        return f"num_slots={self.sub_dim}^{self.order}={self.num_slots}, top_k={self.top_k}, gamma={self.gamma}"

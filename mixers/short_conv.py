@@ -1,0 +1,71 @@
+"""The gated short convolution that Zoology puts in front of other mixers (its BaseConv)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mixers.base import SequenceMixer, State, init_linear
+from mixers.registry import register
+
+
+@register("short_conv")
+class ShortConvolution(SequenceMixer):
+    """``y = conv(x) * (W x + b) + x`` with a depthwise causal convolution of width ``kernel_size``.
+
+    From Zoology (Arora et al. 2024): note that the residual is inside the mixer. Parameters are named and
+    shaped as in its BaseConv (``projection``, ``conv.conv``), so its weights load.
+    State: the last ``kernel_size - 1`` inputs.
+
+    Args:
+        d_model: model width.
+        layer_idx: position in the stack; unused.
+        kernel_size: taps of the convolution, the current token included.
+        use_act: SiLU on both factors.
+    """
+
+    def __init__(self, d_model: int, layer_idx: int | None = None, kernel_size: int = 3, use_act: bool = False) -> None:
+        super().__init__(d_model, layer_idx)
+        if kernel_size < 1:
+            raise ValueError(f"kernel_size must be at least 1, got {kernel_size}")
+        self.kernel_size = kernel_size
+        self.use_act = use_act
+        self.projection = nn.Linear(d_model, d_model)
+        init_linear(self.projection)
+        self.conv = nn.ModuleDict({"conv": nn.Conv1d(d_model, d_model, kernel_size, groups=d_model)})  # Zoology's name
+
+    def _gate(self, convolved: Tensor, x: Tensor) -> Tensor:
+        projected = self.projection(x)
+        if self.use_act:
+            convolved, projected = nn.functional.silu(convolved), nn.functional.silu(projected)
+        return convolved * projected + x
+
+    def _taps(self, windows: list[Tensor]) -> Tensor:
+        """Sum of taps over ``[..., d_model]`` tensors, the oldest first; cheaper than conv1d on a CPU."""
+        conv = cast(nn.Conv1d, self.conv["conv"])
+        assert conv.bias is not None
+        weight = conv.weight[:, 0]  # [d_model, taps]
+        total: Tensor = conv.bias
+        for tap, window in enumerate(windows):
+            total = torch.addcmul(total, window, weight[:, tap])
+        return total
+
+    def forward(self, x: Tensor) -> Tensor:
+        T = x.shape[1]
+        padded = nn.functional.pad(x, (0, 0, self.kernel_size - 1, 0))
+        return self._gate(self._taps([padded[:, i : i + T] for i in range(self.kernel_size)]), x)
+
+    def init_state(self, batch: int) -> State:
+        return {"inputs": self._zeros(batch, self.kernel_size - 1, self.d_model)}
+
+    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
+        window = torch.cat([state["inputs"], x_t.unsqueeze(1)], 1)  # [B, kernel_size, d_model]
+        return self._gate(self._taps(list(window.unbind(1))), x_t), {"inputs": window[:, 1:]}
+
+    def state_size(self, sequence_length: int) -> int:
+        return self.d_model * (self.kernel_size - 1)
+
+    def active_state_size(self, sequence_length: int) -> int:
+        return self.state_size(sequence_length)

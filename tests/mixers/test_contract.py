@@ -1,0 +1,142 @@
+"""What every registered mixer promises; a new mixer is covered by being registered."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import mixers
+from mixers import state_elements
+
+D_MODEL = 16
+
+#: Option sets worth a test of their own, beside each mixer's defaults.
+VARIANTS = {
+    "attention": [{}, {"num_heads": 4, "bias": False}],
+    "linear_attention": [
+        {},
+        {"normalize": True, "output_norm": "identity"},
+        {"feature_map": "relu", "expand_k": 0.5},
+    ],
+    "short_conv": [{}, {"kernel_size": 1}, {"kernel_size": 5, "use_act": True}],
+    "ramnet": [
+        {"sub_dim": 3, "order": 3, "top_k": 4},
+        {
+            "sub_dim": 2,
+            "order": 5,
+            "top_k": 3,
+            "read_top_k": 5,
+            "cape": True,
+            "gamma": 0.5,
+            "alpha_init": 1.0,
+        },
+        {"sub_dim": 7, "order": 1, "top_k": 7, "cape": 1, "gamma": 0.0, "head_v_dim": 5},
+    ],
+}
+CASES = [
+    pytest.param(name, options, id=f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items()) or 'defaults'}")
+    for name in mixers.names()
+    for options in VARIANTS.get(name, [{}])
+]
+
+
+def make(name, options, dtype=torch.float64):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        mixer = mixers.build(name, D_MODEL, 1, **options).to(dtype)
+        for p in mixer.parameters():  # away from special values such as zero biases
+            if p.requires_grad:
+                p.data.add_(0.2 * torch.randn_like(p))
+    return mixer.eval()
+
+
+def sequence(batch, length, dtype=torch.float64, seed=1):
+    return torch.randn(batch, length, D_MODEL, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", mixers.names())
+def test_defaults_work_at_width_64(name):
+    mixer = mixers.build(name, 64)
+    x = torch.randn(2, 9, 64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    y = mixer(x)
+    assert y.shape == x.shape and y.dtype == x.dtype
+    y.square().sum().backward()
+    for parameter_name, p in mixer.named_parameters():
+        assert p.grad is not None and p.grad.isfinite().all(), parameter_name
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_causal_and_batch_independent(name, options):
+    mixer = make(name, options)
+    x = sequence(3, 11).requires_grad_()
+    t = 6
+    (gradient,) = torch.autograd.grad(mixer(x)[1, t].square().sum(), x)
+    assert gradient[1, : t + 1].abs().sum(-1).gt(0).any()
+    assert gradient[1, t + 1 :].eq(0).all(), "a later token changes an earlier output"
+    assert gradient[[0, 2]].eq(0).all(), "another sequence changes an output"
+
+
+@pytest.mark.parametrize("length", [1, 63, 130])
+@pytest.mark.parametrize("name, options", CASES)
+def test_step_equals_forward(name, options, length):
+    mixer = make(name, options)
+    x = sequence(2, length)
+    with torch.no_grad():
+        expected = mixer(x)
+        state = mixer.init_state(2)
+        for t in range(length):
+            y, state = mixer.step(x[:, t], state)
+            torch.testing.assert_close(y, expected[:, t], rtol=1e-9, atol=1e-9, msg=lambda m, t=t: f"token {t}: {m}")
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_state_size_is_what_is_carried(name, options):
+    mixer = make(name, options)
+    state = mixer.init_state(3)
+    x = sequence(3, 5)
+    for t in range(5):
+        assert state_elements(state) == mixer.state_size(t)
+        assert all(len(tensor) == 3 for tensor in state.values())
+        state = mixer.step(x[:, t], state)[1]
+    assert state_elements(state) == mixer.state_size(5)
+    assert mixer.active_state_size(5) > 0 or name == "short_conv"
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_step_leaves_the_old_state_alone(name, options):
+    mixer = make(name, options)
+    state = mixer.step(sequence(2, 1)[:, 0], mixer.init_state(2))[1]
+    before = {key: tensor.clone() for key, tensor in state.items()}
+    mixer.step(sequence(2, 1, seed=2)[:, 0], state)
+    for key in before:
+        assert torch.equal(before[key], state[key]), key
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_forward_draws_no_random_numbers_and_repeats_to_the_bit(name, options):
+    mixer = make(name, options, torch.float32).train()
+    x = sequence(2, 33, torch.float32)
+    before = torch.get_rng_state()
+    results = []
+    for _ in range(2):
+        mixer.zero_grad()
+        y = mixer(x)
+        y.square().sum().backward()
+        results.append([y, *(p.grad for p in mixer.parameters() if p.requires_grad)])
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("name", mixers.names())
+def test_zoology_calling_convention(name):
+    cls = mixers.load(name)
+    mixer = cls(d_model=64, layer_idx=0)
+    assert isinstance(mixer.state_size(sequence_length=64), int)
+
+
+def test_import_pulls_in_nothing_slow():
+    slow = "fla", "ray", "transformers", "triton", "numba", "mqar_bench", "matplotlib"
+    code = f"import sys, mixers; print([m for m in {slow!r} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
