@@ -1,0 +1,130 @@
+"""What a run is: one frozen ``RunConfig`` decides every number that a run produces.
+
+Every model refuses unknown fields. ``RunConfig.run_id`` is the hash of everything that matters to the result;
+the names under which a sweep lists a run (sweep, scale, mixer) are not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mqar_bench.tasks import MQARConfig
+
+
+class Frozen(BaseModel):
+    """Immutable settings; an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class MixerSpec(Frozen):
+    """A sequence mixer by registered name (``mqar-bench mixers`` lists them) or dotted path, with its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class ModelConfig(Frozen):
+    """Zoology's language model: pre-norm blocks of a sequence mixer and a state mixer, tied head."""
+
+    vocab_size: int = Field(8192, ge=2, description="tokens; must cover the task's vocabulary")
+    d_model: int = Field(64, ge=1, description="model width")
+    n_layers: int = Field(2, ge=1, description="blocks")
+    mixers: Annotated[tuple[MixerSpec, ...], Field(min_length=1)] = Field(
+        (MixerSpec(name="short_conv"), MixerSpec(name="attention")),
+        description="sequence mixers, cycled over the layers",
+    )
+    state_mixer: Literal["identity", "mlp"] = Field("identity", description="what follows the mixer in a block")
+    mlp_hidden_mult: int = Field(4, ge=1, description="hidden width of the MLP over d_model")
+    max_position_embeddings: int = Field(0, ge=0, description="learned positions; 0 for none")
+    embed_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the embeddings")
+    resid_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on every residual branch")
+    layer_norm_epsilon: float = Field(1e-5, gt=0, description="of the final norm")
+
+
+class DataConfig(Frozen):
+    """The task mix. Batches come in segment order, the same every epoch, as in Zoology, unless said otherwise."""
+
+    train: Annotated[tuple[MQARConfig, ...], Field(min_length=1)] = Field(
+        (MQARConfig(num_examples=10_000),), description="training segments, one after another"
+    )
+    test: Annotated[tuple[MQARConfig, ...], Field(min_length=1)] = Field(
+        (MQARConfig(),), description="settings that are scored, each on its own and as a uniform mean"
+    )
+    seed: int = Field(123, ge=0, lt=2**32, description="seeds every segment, as Zoology derives them")
+    sampler: Literal["fast", "zoology"] = Field("fast", description="zoology: its generator bit for bit")
+    shuffle: bool = Field(False, description="shuffle the order of batches anew every epoch")
+    fresh: bool = Field(False, description="draw new training examples every epoch, so none is seen twice")
+
+
+class TrainConfig(Frozen):
+    """The optimisation; the defaults are Zoology's protocol."""
+
+    max_epochs: int = Field(32, ge=1, description="passes over the training segments")
+    batch_size: int = Field(256, ge=1, description="training sequences a step")
+    test_batch_size: int = Field(256, ge=1, description="sequences a batch when scoring")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay")
+    decay_all: bool = Field(
+        False,
+        description="weight decay also on parameters that a mixer marks `_no_weight_decay` (Zoology does)",
+    )
+    schedule: Literal["cosine_epoch", "cosine_step", "constant"] = Field(
+        "cosine_epoch", description="cosine to 0, updated each epoch (Zoology) or each step"
+    )
+    warmup_fraction: float = Field(0.0, ge=0, lt=1, description="of all steps, linear; cosine_step only")
+    grad_clip: float | None = Field(None, gt=0, description="clip the gradient's norm")
+    early_stopping_threshold: float | None = Field(0.99, description="stop once accuracy exceeds this; null: never")
+    seed: int = Field(123, ge=0, lt=2**32, description="initial weights and dropout")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
+
+
+class RunConfig(Frozen):
+    """One training run; a pure function of this gives its result."""
+
+    sweep: str = Field("adhoc", pattern=r"^[A-Za-z0-9_.-]+$", description="sweep the run is listed under")
+    scale: str = Field("custom", pattern=r"^[A-Za-z0-9_.-]+$", description="scale of that sweep")
+    mixer: str = Field("", description="architecture, as the figures name it; default: the last mixer's name")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_mixer(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("mixer"):
+            model = ModelConfig.model_validate(values.get("model", {}))
+            values = {**values, "mixer": model.mixers[-1].name}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> RunConfig:
+        segments = (*self.data.train, *self.data.test)
+        needed = max(segment.vocab_size for segment in segments)
+        if needed > self.model.vocab_size:
+            raise ValueError(f"model.vocab_size is {self.model.vocab_size}, but the task draws tokens below {needed}")
+        longest = max(segment.input_seq_len for segment in segments)
+        if 0 < self.model.max_position_embeddings < longest:
+            raise ValueError(
+                f"model.max_position_embeddings is {self.model.max_position_embeddings},"
+                f" but the longest sequence has {longest} tokens"
+            )
+        if self.train.warmup_fraction and self.train.schedule != "cosine_step":
+            raise ValueError("train.warmup_fraction needs train.schedule 'cosine_step'")
+        return self
+
+    @property
+    def sequence_length(self) -> int:
+        """The longest sequence of the task mix, at which state sizes are reported (as in Zoology)."""
+        return max(segment.input_seq_len for segment in (*self.data.train, *self.data.test))
+
+    @property
+    def run_id(self) -> str:
+        """Hash of everything that decides the result: 12 hexadecimal digits."""
+        content = self.model_dump(mode="json", include={"data", "model", "train"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
