@@ -29,7 +29,7 @@ VARIANTS = {
             "read_top_k": 5,
             "cape": True,
             "gamma": 0.5,
-            "alpha_init": 1.0,
+            "output_norm": "identity",
         },
         {"sub_dim": 7, "order": 1, "top_k": 7, "cape": 1, "gamma": 0.0, "head_v_dim": 5},
     ],

@@ -27,7 +27,7 @@ def test_engines_agree_through_the_mixer():
 
 def test_all_slots_of_one_softmax_read_back_a_soft_lookup():
     """U = 1, K = M, gamma = 0: the read is a softmax-weighted mean over slots of weighted means of the values."""
-    mixer = make(order=1, sub_dim=6, top_k=6, gamma=0.0, num_heads=1, eps=1e-12).double()
+    mixer = make(order=1, sub_dim=6, top_k=6, gamma=0.0, num_heads=1, eps=1e-12, output_norm="identity").double()
     inputs = x().double()
     with record_access(mixer) as traces:
         out = mixer(inputs)
@@ -66,7 +66,7 @@ def test_recording_changes_nothing_and_ends():
 
 def test_training_starts_with_more_slots_and_ends_with_top_k():
     mixer = make(order=4, sub_dim=4, top_k=8, anneal_start=0.25, anneal_end=0.75)
-    assert mixer.num_slots == 256 and mixer.train_top_k == 32
+    assert mixer.num_slots == 256 and mixer.train_top_k == 64
 
     def slots_used(progress, training=True):
         mixer.set_training_progress(progress)
@@ -75,7 +75,7 @@ def test_training_starts_with_more_slots_and_ends_with_top_k():
             mixer(x())
         return traces[""][0].w.shape[-1]
 
-    assert [slots_used(p) for p in (0, 0.25, 0.5, 0.75, 1)] == [32, 32, 16, 8, 8]
+    assert [slots_used(p) for p in (0, 0.25, 0.5, 0.75, 1)] == [64, 64, 23, 8, 8]
     assert slots_used(0, training=False) == 8, "scoring uses top_k at all times"
 
 
