@@ -1,0 +1,51 @@
+"""Experiments: one module a sweep, each with ``SCALES`` and ``configs(scale) -> list[RunConfig]``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+from mqar_bench.config import RunConfig
+
+_SWEEPS = {"fig3": "sweeps.fig3"}
+
+
+def names() -> tuple[str, ...]:
+    """The sweeps there are."""
+    return tuple(_SWEEPS)
+
+
+def scales(name: str) -> tuple[str, ...]:
+    """The scales of a sweep, smallest first."""
+    return tuple(_module(name).SCALES)
+
+
+def describe(name: str) -> str:
+    """What a sweep is, in one line."""
+    return (_module(name).__doc__ or "").strip().splitlines()[0]
+
+
+def load(name: str, scale: str) -> list[RunConfig]:
+    """The runs of a sweep.
+
+    Raises:
+        ValueError: no such sweep, or it has no such scale; one line that names what there is.
+    """
+    module = _module(name)
+    if scale not in module.SCALES:
+        raise ValueError(f"sweep {name!r} has no scale {scale!r}{_hint(scale, module.SCALES)}")
+    return module.configs(scale)
+
+
+def _module(name: str) -> ModuleType:
+    if name not in _SWEEPS:
+        raise ValueError(f"no sweep named {name!r}{_hint(name, _SWEEPS)}")
+    return importlib.import_module(_SWEEPS[name])
+
+
+def _hint(given: str, known: Iterable[str]) -> str:
+    known = tuple(known)
+    close = difflib.get_close_matches(given, known, 1)
+    return f": did you mean {close[0]!r}?" if close else f": there is {', '.join(known)}"
