@@ -94,14 +94,6 @@ class RunConfig(Frozen):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _name_mixer(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.get("mixer"):
-            model = ModelConfig.model_validate(values.get("model", {}))
-            values = {**values, "mixer": model.mixers[-1].name}
-        return values
-
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
         segments = (*self.data.train, *self.data.test)
@@ -116,6 +108,8 @@ class RunConfig(Frozen):
             )
         if self.train.warmup_fraction and self.train.schedule != "cosine_step":
             raise ValueError("train.warmup_fraction needs train.schedule 'cosine_step'")
+        if not self.mixer:
+            object.__setattr__(self, "mixer", self.model.mixers[-1].name)  # before anyone has seen it
         return self
 
     @property
@@ -126,5 +120,10 @@ class RunConfig(Frozen):
     @property
     def run_id(self) -> str:
         """Hash of everything that decides the result: 12 hexadecimal digits."""
-        content = self.model_dump(mode="json", include={"data", "model", "train"})
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        return content_id(self.model_dump(mode="json"))
+
+
+def content_id(config: dict[str, Any]) -> str:
+    """The run id of a dumped config, as it stands: defaults are not filled in."""
+    content = {key: config.get(key) for key in ("data", "model", "train")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

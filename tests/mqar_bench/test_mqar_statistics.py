@@ -92,9 +92,7 @@ def test_slots_of_the_pairs_follow_successive_sampling(
     sampler: Sampler, num_examples: int, length: int, power_a: float
 ) -> None:
     # 3 pairs in 6 slots (120 ordered choices) or 3 slots (6): the whole joint law, so which pair sits where.
-    config = MQARConfig(
-        vocab_size=20, num_examples=num_examples, input_seq_len=length, num_kv_pairs=3, power_a=power_a
-    )
+    config = MQARConfig(vocab_size=20, num_examples=num_examples, input_seq_len=length, num_kv_pairs=3, power_a=power_a)
     _, _, gaps = unpack(config.build(1, sampler))
     law = successive_law(slot_law(length // 2 - 3, power_a), 3)
     assert_law(count_choices(gaps, list(law)), np.array(list(law.values())))

@@ -1,0 +1,264 @@
+"""Dotted overrides, ``train.learning_rate 1e-3``, onto a config; the list of what can be set; one-line errors."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+import mixers
+from mqar_bench.config import RunConfig
+
+
+class UsageError(ValueError):
+    """A mistake of the user's, said in one line."""
+
+
+#: Pydantic's words for what a user writes as JSON.
+_IN_JSON = {"tuple_type": "Input should be a list", "model_type": "Input should be an object with fields"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that can be set: its dotted path (``N`` counts list entries from 0) and what it means."""
+
+    path: str
+    type: str
+    default: str
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+def apply_overrides(config: RunConfig, pairs: Iterable[tuple[str, str]]) -> RunConfig:
+    """``config`` with each dotted path set to its value: JSON where it parses as JSON, else the text itself.
+
+    Where the mixers change and ``mixer`` is not given, the label follows them.
+
+    Raises:
+        UsageError: no such setting, or a value that it, its mixer or the rest of the config cannot take.
+    """
+    pairs = list(pairs)
+    values = config.model_dump(mode="json")
+    for path, text in pairs:
+        _assign(values, path, text)
+    paths = [path for path, _ in pairs]
+    if "mixer" not in paths and any(path == "model" or path.split(".")[:2] == ["model", "mixers"] for path in paths):
+        values["mixer"] = ""
+    return parse_config(values)
+
+
+def parse_pairs(arguments: Iterable[str], options: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """``--a.b value`` and ``--a.b=value`` as pairs for ``apply_overrides``.
+
+    Args:
+        arguments: words of a command line.
+        options: what else the command takes, such as ``--force``, in case one of those was meant.
+
+    Raises:
+        UsageError: a word that is neither, or a value that is missing.
+    """
+    pairs, rest = [], list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        path, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not path:
+            raise UsageError(f"unexpected argument {argument!r}: settings are given as --dotted.path value")
+        if "." not in path and path not in RunConfig.model_fields:
+            close = difflib.get_close_matches(f"--{path}", options, 1)
+            if close:
+                raise UsageError(f"no option --{path}; did you mean {close[0]}?")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise UsageError(f"--{path} needs a value")
+            value = rest.pop(0)
+        pairs.append((path, value))
+    return pairs
+
+
+def read_config(path: Path) -> RunConfig:
+    """The config in a JSON file, or that of the record which the file is.
+
+    Raises:
+        UsageError: there is no such file, or it is neither.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from None
+    if isinstance(values, dict) and "config" in values:
+        values = values["config"]
+    try:
+        return parse_config(values)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def parse_config(values: Any) -> RunConfig:
+    """A config from plain values, every mixer in it tried out.
+
+    Raises:
+        UsageError: it is none; the message names the first fault.
+    """
+    if not isinstance(values, dict):
+        raise UsageError(f"a config is a JSON object, not {json.dumps(values)[:40]}")
+    label = values.get("mixer")
+    try:
+        # the label's default comes from the mixers, so they have to be valid before it can be filled in
+        config = RunConfig.model_validate({**values, "mixer": label or "?"})
+    except ValidationError as error:
+        raise UsageError(_explain(error)) from None
+    check_mixers(config)
+    return config if label else config.model_copy(update={"mixer": config.model.mixers[-1].name})
+
+
+def check_mixers(config: RunConfig) -> None:
+    """Build each mixer once (about a millisecond), so that a bad option is refused before any training.
+
+    Raises:
+        UsageError: a mixer that does not exist or cannot take its options.
+    """
+    with torch.random.fork_rng(devices=[]):
+        for i, spec in enumerate(config.model.mixers):
+            try:
+                mixers.build(spec.name, config.model.d_model, i, **spec.options)
+            except mixers.MixerError as error:
+                raise UsageError(f"model.mixers.{i}: {error}") from None
+
+
+def fields() -> list[Setting]:
+    """Everything that can be set on a run, in the order of the config."""
+    return list(_settings(RunConfig, ""))
+
+
+def argument_docs(cls: type) -> dict[str, str]:
+    """What the ``Args:`` section of a class's docstring says of each argument."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.getdoc(cls) or "", re.MULTILINE)
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.group(1).splitlines() if section else []:
+        entry = re.match(r" {4}(\w[\w, ]*?)(?: \(.*?\))?: *(.*)", line)
+        if entry and not line.startswith(" " * 5):
+            names = entry.group(1).split(", ")
+            found.update(dict.fromkeys(names, entry.group(2)))
+        else:
+            found.update({name: f"{found[name]} {line.strip()}".strip() for name in names})
+    return found
+
+
+def _assign(values: dict[str, Any], path: str, text: str) -> None:
+    """Set one path in the plain form of a ``RunConfig``."""
+    segments = path.split(".")
+    node: Any = values
+    kind: Any = RunConfig
+    for depth in range(len(segments)):
+        key, kind = _step(node, kind, segments, depth)
+        if depth == len(segments) - 1:
+            node[key] = _parse(text, kind)
+        else:
+            node = node.setdefault(key, {}) if isinstance(node, dict) else node[key]
+
+
+def _step(node: Any, kind: Any, segments: list[str], depth: int) -> tuple[Any, Any]:
+    """The key that ``segments[depth]`` means in ``node``, which is of type ``kind``, and the type of what is there."""
+    path, above, segment = ".".join(segments), ".".join(segments[:depth]), segments[depth]
+    if isinstance(node, dict) and _is_model(kind):
+        if segment not in kind.model_fields:
+            raise UsageError(_unknown(path, above, segment, kind, segments[depth + 1 :]))
+        return segment, kind.model_fields[segment].annotation
+    if isinstance(node, dict) and segment:
+        return segment, Any
+    if isinstance(node, list):
+        if not (segment.isdecimal() and int(segment) < len(node)):
+            numbers = f" ({', '.join(map(str, range(len(node))))})" if len(node) < 9 else f" (0 to {len(node) - 1})"
+            entries = f"{len(node)} {'entry' if len(node) == 1 else 'entries'}{numbers if node else ''}"
+            raise UsageError(f"{path}: {above} has {entries}; to replace the list give JSON: --{above} '[...]'")
+        return int(segment), _entry(kind)
+    raise UsageError(f"{path}: {above} is a single value, nothing lies below it")
+
+
+def _unknown(path: str, above: str, segment: str, kind: type[BaseModel], rest: list[str]) -> str:
+    prefix = f"{above}." if above else ""
+    close = difflib.get_close_matches(segment, kind.model_fields, 1)
+    if close:
+        return f"no setting {path!r}; did you mean {'.'.join([prefix + close[0], *rest])!r}?"
+    leaves = {setting.path.rpartition(".")[2]: setting.path for setting in reversed(fields())}
+    close = difflib.get_close_matches(path.rpartition(".")[2], leaves, 1)
+    if close:
+        return f"no setting {path!r}; did you mean {leaves[close[0]]!r}?"
+    return f"no setting {path!r}; {above or 'a run'} has {', '.join(kind.model_fields)}"
+
+
+def _parse(text: str, kind: Any) -> Any:
+    """JSON, else the text; and the text where only text will do, so that a name may look like a number."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    wants_text = kind is str or (get_origin(kind) is Literal and all(isinstance(c, str) for c in get_args(kind)))
+    return text if wants_text and not isinstance(value, str) else value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault as ``path: what is wrong (got value)``."""
+    first = error.errors()[0]
+    path, given = ".".join(map(str, first["loc"])), first["input"]
+    if first["type"] == "extra_forbidden":
+        kind: Any = RunConfig
+        for segment in first["loc"][:-1]:
+            kind = _entry(kind) if isinstance(segment, int) else kind.model_fields[segment].annotation
+        return _unknown(path, path.rpartition(".")[0], str(first["loc"][-1]), kind, [])
+    text = _IN_JSON.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace("Tuple", "List")
+    got = "" if isinstance(given, dict | BaseModel) else f" (got {_short(given)})"
+    return " ".join(f"{path}: {text}{got}".removeprefix(": ").split())
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _settings(kind: type[BaseModel], prefix: str) -> Iterator[Setting]:
+    documented = argument_docs(kind)
+    for name, field in kind.model_fields.items():
+        path, annotation = f"{prefix}{name}", cast(Any, field.annotation)
+        default = "" if field.is_required() else _plain(field.default)
+        description = field.description or documented.get(name, "")
+        if _is_model(annotation):
+            yield from _settings(annotation, f"{path}.")
+        elif _is_model(_entry(annotation)):
+            yield Setting(path, "list", default, description)
+            yield from _settings(_entry(annotation), f"{path}.N.")
+        elif get_origin(annotation) is dict:
+            yield Setting(f"{path}.NAME", "any", "", description or "an option of that mixer: `mqar-bench mixers NAME`")
+        else:
+            choices = tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
+            yield Setting(path, " | ".join(choices) or _type_name(annotation), default, description, choices)
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _entry(kind: Any) -> Any:
+    """What the entries of a ``tuple[X, ...]`` are."""
+    return get_args(kind)[0] if get_origin(kind) is tuple else Any
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return json.dumps([v.model_dump(mode="json", exclude_defaults=True) for v in value])
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _type_name(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("None", "null")

@@ -1,0 +1,151 @@
+"""What the command line prints: tables for people, and plain values for JSON."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import mixers
+from mqar_bench.overrides import argument_docs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mqar_bench.launch import Summary
+    from mqar_bench.result import RunResult
+    from mqar_bench.store import Store
+
+#: Where output is no terminal there is no width to keep to.
+FILE_WIDTH = 200
+
+SHORT_CELL = 20
+
+#: What `mqar-bench results` shows of a run when it is not asked for more: some only where they differ.
+KEY_COLUMNS = (
+    "run_id", "sweep", "scale", "mixer", "d_model", "state_size", "learning_rate", "seed", "accuracy", "seconds",
+    "status",
+)  # fmt: skip
+
+
+def make_console(stderr: bool = False) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=FILE_WIDTH)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[str] = ()) -> None:
+    """A table on standard output; the columns in ``numbers`` are set flush right."""
+    cells = [[Text(cell) for cell in row] for row in rows]
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, name in enumerate(header):
+        longest = max((len(row[i]) for row in cells), default=0)
+        # short cells stay whole: where it is narrow, headers and long texts are folded instead
+        least = longest if longest <= SHORT_CELL else None
+        table.add_column(Text(name), justify="right" if name in numbers else "left", min_width=least, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    make_console().print(table)
+
+
+def print_frame(frame: pd.DataFrame, columns: list[str] | None = None) -> None:
+    """Rows of ``to_frame``: the given columns, or those that matter most."""
+    if columns is None:
+        columns = [c for c in KEY_COLUMNS if c not in ("sweep", "scale", "seed") or frame[c].nunique() > 1]
+    shown = frame[columns].assign(run_id=frame["run_id"].str[:8]) if "run_id" in columns else frame[columns]
+    rows = [[show_number(value) for value in row] for row in shown.itertuples(index=False)]
+    header = [name.replace("_", " ") for name in columns]  # which may break at a space where it is narrow
+    print_table(header, rows, [h for h, name in zip(header, columns, strict=True) if frame[name].dtype.kind in "iuf"])
+
+
+def print_summary(summary: Summary, store: Store) -> None:
+    """The best learning rate and its accuracy for every mixer and state size, then the counts.
+
+    As in the figures, models of one mixer and state size compete, and accuracies are means over seeds.
+    """
+    points: dict[tuple[str, int], dict[tuple[str, float], list[float]]] = defaultdict(lambda: defaultdict(list))
+    for result in (*summary.done, *summary.skipped):
+        model, rate = result.config.model.model_dump_json(), result.config.train.learning_rate
+        points[result.config.mixer, result.state_size or 0][model, rate].append(result.accuracy or 0.0)
+    rows = []
+    for (mixer, state_size), rivals in sorted(points.items()):
+        (_, rate), accuracies = max(rivals.items(), key=lambda rival: _mean(rival[1]))
+        runs = sum(len(each) for each in rivals.values())
+        rows.append([mixer, str(state_size), f"{rate:g}", f"{_mean(accuracies):.3f}", str(runs)])
+    header = ["mixer", "state size", "best learning rate", "accuracy", "runs"]
+    if rows:
+        print_table(header, rows, header[1:])
+    print(f"{len(summary.done)} done, {len(summary.skipped)} done before, {len(summary.failed)} failed: {store.root}")
+    if summary.failed:
+        print(f"what failed, with its traceback: {store.path(summary.failed[0].config)}")
+
+
+def print_run(result: RunResult, store: Store, skipped: bool) -> None:
+    """How one run ended, and where its record is; a traceback goes to standard error."""
+    if result.status == "failed":
+        print(result.traceback, file=sys.stderr)
+        print(f"failed: {result.error}")
+    else:
+        settings = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in result.settings.items())
+        before = " (done before; --force runs it again)" if skipped else ""
+        print(f"accuracy {result.accuracy:.3f} ({settings}){before}")
+        print(f"state size {result.state_size}, {result.num_parameters} parameters, {result.seconds:.0f} s")
+    kept = " (of an earlier run, which was done)" if result.status == "failed" and store.is_done(result.config) else ""
+    print(f"record: {store.path(result.config)}{kept}")
+
+
+def describe_mixer(name: str) -> dict[str, Any]:
+    """A mixer's name, summary and options, these with name, type, default and description."""
+    cls = mixers.load(name)
+    documented = argument_docs(cls)
+    options = [
+        {
+            "name": option.name,
+            "type": option.type,
+            "default": "required" if option.default is inspect.Parameter.empty else option.default,
+            "description": documented.get(option.name, ""),
+        }
+        for option in mixers.describe(name)
+    ]
+    return {"name": name, "summary": (inspect.getdoc(cls) or "").partition("\n")[0], "options": options}
+
+
+def show_number(value: Any) -> str:
+    """A cell for people."""
+    if is_missing(value):
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def to_json(value: Any) -> Any:
+    """A cell as JSON has it: missing is null, and numpy's numbers are plain."""
+    if is_missing(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def plain(text: str) -> str:
+    """A docstring's text without its backticks."""
+    return text.replace("``", "")
+
+
+def show_json(value: Any) -> str:
+    """A default: text as it is, anything else as JSON writes it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return not isinstance(value, list | dict | tuple) and bool(pd.isna(value))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

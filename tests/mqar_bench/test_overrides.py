@@ -1,0 +1,162 @@
+import pytest
+import torch
+
+from mqar_bench.config import RunConfig
+from mqar_bench.overrides import (
+    UsageError,
+    apply_overrides,
+    argument_docs,
+    fields,
+    parse_config,
+    parse_pairs,
+    read_config,
+)
+
+
+def test_values_reach_where_the_path_says():
+    config = apply_overrides(
+        RunConfig(),
+        [
+            ("train.learning_rate", "1e-2"),
+            ("train.grad_clip", "null"),
+            ("train.device", "cpu"),
+            ("data.test.0.num_examples", "10"),
+            ("data.shuffle", "true"),
+            ("model.mixers.1", '{"name": "ramnet"}'),
+            ("model.mixers.1.options.top_k", "4"),
+            ("sweep", "2024"),
+        ],
+    )
+    assert (config.train.learning_rate, config.train.grad_clip, config.train.device) == (1e-2, None, "cpu")
+    assert config.data.test[0].num_examples == 10 and config.data.shuffle is True
+    assert config.model.mixers[1].options == {"top_k": 4}
+    assert config.sweep == "2024"  # a name may look like a number
+    assert RunConfig().model.mixers[1].name == "attention"  # and nothing else was changed
+
+
+def test_settings_that_only_hold_together_can_be_given_in_any_order():
+    pairs = [("data.test.0.input_seq_len", "16"), ("data.test.0.num_kv_pairs", "2")]
+    assert apply_overrides(RunConfig(), pairs) == apply_overrides(RunConfig(), pairs[::-1])
+
+
+@pytest.mark.parametrize(
+    "pairs, label",
+    [
+        ([("model.mixers.1.name", "ramnet")], "ramnet"),
+        ([("model.mixers", '[{"name": "linear_attention"}]')], "linear_attention"),
+        ([("model.mixers.1.name", "ramnet"), ("mixer", "mine")], "mine"),
+        ([("model.d_model", "32")], "label"),
+    ],
+)
+def test_the_label_follows_the_mixers(pairs, label):
+    assert apply_overrides(RunConfig(mixer="label"), pairs).mixer == label
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("train.learning_rate", "-1", "^train.learning_rate: Input should be greater than 0 .got -1.$"),
+        ("train.learning_rate", "fast", "train.learning_rate: .* unable to parse .* .got fast.$"),
+        ("train.learning_rat", "1", "no setting 'train.learning_rat'; did you mean 'train.learning_rate'"),
+        ("tran.learning_rate", "1", "did you mean 'train.learning_rate'"),
+        ("learning_rate", "1", "did you mean 'train.learning_rate'"),
+        ("model.mixrs.1.options.top_k", "1", "did you mean 'model.mixers.1.options.top_k'"),
+        ("model.qqqq", "1", "model has vocab_size, d_model"),
+        ("qqqq", "1", "a run has sweep, scale, mixer, data, model, train"),
+        ("train.device", "gpu", "train.device: Input should be 'auto', 'cpu' or 'cuda' .got gpu.$"),
+        ("train.learning_rate.x", "1", "train.learning_rate is a single value"),
+        ("train", "3", "train: Input should be an object with fields"),
+        ("model.mixers.2.name", "ramnet", "model.mixers has 2 entries .0, 1.; .* --model.mixers"),
+        ("data.test.1.num_examples", "10", "data.test has 1 entry .0.;"),
+        ("data.test.-1.num_examples", "10", "data.test has 1 entry"),
+        ("data.test.0.num_kv_pairs", "32", "data.test.0: num_kv_pairs=32 needs"),
+        ("model.vocab_size", "30", "^model.vocab_size is 30, but the task"),
+        ("model.mixers", "[]", "model.mixers: List should have at least 1 item"),
+        ("model.mixers", '[{"nme": "ramnet"}]', "model.mixers.0.*(required|nme)"),
+        ("model", '{"d_modle": 3}', "did you mean 'model.d_model'"),
+        ("model.mixers.1.name", "ramnt", "model.mixers.1: no mixer named 'ramnt': did you mean 'ramnet'"),
+        ("model.mixers.1.options.num_head", "1", "'attention' has no option 'num_head'; did you mean 'num_heads'"),
+        ("model.mixers.1.options.num_heads", "two", "option 'num_heads': Input should be a valid integer"),
+        ("model.mixers.1.options.num_heads", "3", "must be a multiple of num_heads 3"),
+        ("model.mixers.1.options.num_heads.x", "3", "num_heads"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(path, value, message):
+    with pytest.raises(UsageError, match=message) as error:
+        apply_overrides(RunConfig(), [(path, value)])
+    assert "\n" not in str(error.value)
+
+
+def test_trying_the_mixers_leaves_the_random_state_alone():
+    before = torch.get_rng_state()
+    apply_overrides(RunConfig(), [("model.mixers.1.name", "ramnet")])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_pairs():
+    assert parse_pairs(["--a.b", "1", "--c.d=x=y", "--e.f", "-1"]) == [("a.b", "1"), ("c.d", "x=y"), ("e.f", "-1")]
+    for arguments, message in (
+        (["x"], "unexpected argument 'x'"),
+        (["--a.b"], "--a.b needs a value"),
+        (["--a.b", "--c.d", "1"], "--a.b needs a value"),
+        (["--froce"], "did you mean --force"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            parse_pairs(arguments, ["--force"])
+
+
+def test_config_files(tmp_path):
+    file = tmp_path / "c.json"
+    for values in ({"train": {"seed": 5}}, {"config": {"train": {"seed": 5}}, "status": "done"}):
+        file.write_text(__import__("json").dumps(values))
+        config = read_config(file)
+        assert (config.train.seed, config.mixer) == (5, "attention")
+    for text, message in (
+        ("{", "is not JSON"),
+        ("[1]", "a config is a JSON object"),
+        ('{"tran": {}}', "no setting 'tran'; did you mean 'train'"),
+        ('{"model": {"d_model": -1}}', "model.d_model: Input should be greater"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UsageError, match=message) as error:
+            read_config(file)
+        assert str(file) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UsageError, match="No such file"):
+        read_config(tmp_path / "none.json")
+
+
+def test_every_listed_setting_can_be_set():
+    """Its path and its default are taken as they are listed, and give the default config."""
+    listed = {setting.path: setting for setting in fields()}
+    assert listed["train.schedule"].choices == ("cosine_epoch", "cosine_step", "constant")
+    assert listed["train.learning_rate"].default == "0.001" and listed["train.learning_rate"].description
+    assert listed["data.test.N.num_kv_pairs"].description.startswith("K, pairs")  # from the docstring
+    pairs = [
+        (setting.path.replace(".N.", ".0."), setting.default)
+        for setting in listed.values()
+        if setting.default and not setting.path.startswith(("data.train.N", "data.test.N"))
+    ]
+    assert len(pairs) > 25
+    assert apply_overrides(RunConfig(), pairs) == RunConfig()
+
+
+def test_argument_docs():
+    class Documented:
+        """One line.
+
+        Args:
+            a: what a is,
+                in two lines.
+            b, c (int): both.
+
+        Returns:
+            d: not an argument.
+        """
+
+    assert argument_docs(Documented) == {"a": "what a is, in two lines.", "b": "both.", "c": "both."}
+    assert argument_docs(int) == {}
+
+
+def test_parse_config_fills_the_label_in():
+    assert parse_config({"model": {"mixers": [{"name": "ramnet"}]}}).mixer == "ramnet"
+    assert parse_config({}) == RunConfig()

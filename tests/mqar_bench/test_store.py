@@ -1,0 +1,188 @@
+import errno
+import json
+import os
+
+import pandas as pd
+import pytest
+
+from mqar_bench.config import RunConfig
+from mqar_bench.result import Provenance, RunResult
+from mqar_bench.store import Store, StoreError
+from mqar_bench.table import LEADING, TRAILING, to_frame
+
+PROVENANCE = Provenance(
+    device="cpu", threads=1, python="3", versions={}, git_commit=None, git_dirty=None, started_at="2026-01-01"
+)
+
+
+def config(rate=1e-3, **names) -> RunConfig:
+    return RunConfig.model_validate({"train": {"learning_rate": rate}, "sweep": "s", "scale": "demo", **names})
+
+
+def record(rate=1e-3, status="done", **changes) -> RunResult:
+    run = changes.pop("config", config(rate))
+    values = {"accuracy": 0.5, "settings": {"L64-kv8": 0.5}, "state_size": 10} if status == "done" else {}
+    return RunResult(run_id=run.run_id, status=status, config=run, provenance=PROVENANCE, **{**values, **changes})
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "results")
+
+
+def test_a_record_comes_back_as_it_was_and_alone(store):
+    written = record(settings={"L64-kv8": 1 / 3}, error="ä\u2028\nb")
+    path = store.write(written)
+    assert path == store.root / "s-demo" / f"{written.run_id}.json"
+    assert store.read(config()) == written
+    assert list(path.parent.iterdir()) == [path]  # no temporary file
+
+
+def test_only_done_is_done_and_a_later_record_replaces_an_earlier(store):
+    assert not store.is_done(config())
+    store.write(record(status="failed", error="no"))
+    assert not store.is_done(config()) and store.read(config()).error == "no"
+    store.write(record())
+    assert store.is_done(config()) and not store.is_done(config(rate=2e-3))
+    assert len(store.results()[0]) == 1
+
+
+def test_the_same_run_under_another_sweep_is_another_record(store):
+    store.write(record())
+    assert not store.is_done(config(sweep="other"))
+    store.write(record(config=config(sweep="other")))
+    assert [r.config.sweep for r in store.results()[0]] == ["other", "s"]
+    assert [r.config.sweep for r in store.results(sweep="s")[0]] == ["s"]
+    assert store.results(sweep="s", scale="paper")[0] == []
+
+
+def test_a_writer_killed_half_way_leaves_the_old_record(store, monkeypatch):
+    path = store.write(record(accuracy=0.25))
+
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.write(record(accuracy=0.75))
+    assert len(list(path.parent.glob("*.tmp"))) == 1  # it was on its way, and nobody minds it
+    assert store.read(config()).accuracy == 0.25
+    assert store.results()[1] == []
+
+
+@pytest.mark.parametrize(
+    "content, problem",
+    [
+        ("", "empty"),
+        (record().model_dump_json()[:200], "not JSON, or cut off"),
+        ('{"hello": 1}', "no schema_version"),
+        ("[1]", "no schema_version"),
+        (
+            json.dumps({**record().model_dump(mode="json"), "schema_version": 2}),
+            "schema version 2; this program reads 1",
+        ),
+        (json.dumps({**record().model_dump(mode="json"), "acuracy": 1}), "acuracy: Extra inputs"),
+        (json.dumps({**record().model_dump(mode="json"), "run_id": "0" * 12}), "edited"),
+        (b"\xff\xfe\x00", "not JSON"),
+    ],
+)
+def test_what_is_no_record_is_named_and_left_alone(store, content, problem):
+    store.write(record())
+    foreign = store.path(config(rate=2e-3))
+    foreign.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = foreign.read_bytes()
+    results, problems = store.results()
+    assert results == [record()]
+    assert len(problems) == 1 and str(foreign) in problems[0] and problem in problems[0] and "\n" not in problems[0]
+    assert not store.is_done(config(rate=2e-3))
+    assert foreign.read_bytes() == before
+
+
+def test_records_are_found_where_a_hand_put_them(store):
+    (store.root / "from another machine" / "x").mkdir(parents=True)
+    (store.root / "from another machine" / "x" / "name.json").write_text(record().model_dump_json())
+    assert store.is_done(config())
+    store.write(record(accuracy=0.9))  # at its proper place, so it wins
+    assert [r.accuracy for r in store.results()[0]] == [0.9]
+
+
+def test_packed_sweeps(store):
+    store.root.mkdir()
+    packed = store.root / "s-demo.jsonl"
+    lines = [record(1e-3, accuracy=0.1, error="\u2028"), record(2e-3), record(3e-3, status="failed")]
+    packed.write_text("\n".join(line.model_dump_json() for line in lines) + "\n{broken\n\n")
+    results, problems = store.results()
+    assert {r.config.train.learning_rate for r in results} == {1e-3, 2e-3, 3e-3}
+    assert len(problems) == 1 and f"{packed}:4: not JSON" in problems[0]
+    assert store.is_done(config(2e-3)) and not store.is_done(config(3e-3))
+    store.write(record(1e-3, accuracy=0.2))
+    store.write(record(2e-3, status="failed"))
+    store.write(record(3e-3, status="failed", error="loose"))
+    loose_done, packed_done, loose_failed = sorted(store.results()[0], key=lambda r: r.config.train.learning_rate)
+    assert loose_done.accuracy == 0.2
+    assert packed_done.status == "done"
+    assert loose_failed.error == "loose"
+    elsewhere = store.root / "copied.json"
+    elsewhere.write_text(record(2e-3, accuracy=0.7).model_dump_json())
+    assert store.read(config(2e-3)).accuracy == 0.7  # a file of its own, though not at its proper place
+    assert store.find([config(1e-3), config(4e-3)]) == {loose_done.run_id: loose_done}
+
+
+def test_a_setting_added_later_does_not_orphan_records(store):
+    """A record lacking a setting that has a default today is the run with that default."""
+    values = record().model_dump(mode="json")
+    del values["config"]["train"]["decay_all"]
+    import hashlib
+
+    content = {part: values["config"][part] for part in ("data", "model", "train")}
+    values["run_id"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    assert values["run_id"] != config().run_id
+    (store.root / "s-demo").mkdir(parents=True)
+    (store.root / "s-demo" / f"{values['run_id']}.json").write_text(json.dumps(values))
+    assert store.is_done(config())
+    assert store.read(config()).run_id == config().run_id
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(store, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"cannot write .*\.json: No space left on device$"):
+        store.write(record())
+    assert list(store.root.rglob("*.*")) == []
+
+
+def test_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "results")
+    with pytest.raises(StoreError, match="Not a directory"):
+        store.check_writable(config())
+    with pytest.raises(StoreError, match="Not a directory"):
+        store.write(record())
+    assert store.results() == ([], []) and store.read(config()) is None
+
+
+def test_with_id(store):
+    store.write(record())
+    assert [r.run_id for r in store.with_id(record().run_id[:6])] == [record().run_id]
+    assert store.with_id("zz") == []
+
+
+def test_an_empty_frame_has_the_columns():
+    frame = to_frame([])
+    assert list(frame.columns) == [*LEADING, *TRAILING] and len(frame) == 0
+
+
+def test_a_row_for_each_run_with_what_it_lacks_missing():
+    spec = {"name": "ramnet", "options": {"top_k": 4, "cape": True}}
+    ramnet = config(model={"mixers": [{"name": "short_conv", "options": {"kernel_size": 4}}, spec]})
+    frame = to_frame([record(config=ramnet, state_size=7), record(status="failed", error="one\ntwo")])
+    assert list(frame.columns) == [*LEADING, "accuracy/L64-kv8", "option.cape", "option.top_k", *TRAILING]
+    done, failed = frame.iloc[0], frame.iloc[1]
+    assert (done["mixer"], done["state_size"], done["accuracy/L64-kv8"], done["option.top_k"]) == ("ramnet", 7, 0.5, 4)
+    assert done["option.cape"] is True and done["learning_rate"] == 1e-3 and done["sequence_length"] == 64
+    assert pd.isna(done["error"]) and done["device"] == "cpu"
+    assert failed["error"] == "one" and failed["status"] == "failed" and failed["epochs"] == 0
+    assert failed[["state_size", "accuracy", "accuracy/L64-kv8", "option.top_k", "git_commit"]].isna().all()
+    assert frame["state_size"].dtype == "Int64"  # whole numbers stay whole beside a missing one
