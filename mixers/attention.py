@@ -12,7 +12,7 @@ from mixers.registry import register
 
 @register("attention")
 class SoftmaxAttention(SequenceMixer):
-    """Multi-head softmax attention, ``o_t = softmax(q_t K_{1..t}^T / sqrt(D)) V_{1..t}``.
+    """Softmax attention, multi-head: ``o_t = softmax(q_t K_{1..t}^T / sqrt(D)) V_{1..t}``.
 
     Parameters are named and shaped as in Zoology's MHA (``Wqkv``, ``out_proj``), so its weights load.
     State: the keys and values seen so far, ``2 T d_model`` elements; all of it is read for every token.

@@ -21,10 +21,11 @@ FEATURE_MAPS = {
 
 @register("linear_attention")
 class LinearAttention(SequenceMixer):
-    """``S_t = S_{t-1} + phi(k_t)^T v_t``, ``o_t = phi(q_t) S_t / (phi(q_t) . sum_{s<=t} phi(k_s))``.
+    """Linear attention: ``S_t = S_{t-1} + phi(k_t)^T v_t``, ``o_t = phi(q_t) S_t``.
 
-    Projections and options are named as in fla's LinearAttention (``q_proj``, ``k_proj``, ``v_proj``,
-    ``norm``, ``o_proj``); as there, the default drops the normaliser and puts an RMSNorm on each head's output.
+    Katharopoulos et al. 2020, with projections and options named as in fla's LinearAttention (``q_proj``, ``k_proj``,
+    ``v_proj``, ``norm``, ``o_proj``). As there, an RMSNorm on each head's output stands in for the paper's division by
+    ``phi(q_t) . sum_{s<=t} phi(k_s)``, which ``normalize`` brings back.
     State: H d_k d_v elements, plus H d_k with the normaliser.
 
     Args:

@@ -13,7 +13,7 @@ from mixers.registry import register
 
 @register("short_conv")
 class ShortConvolution(SequenceMixer):
-    """``y = conv(x) * (W x + b) + x`` with a depthwise causal convolution of width ``kernel_size``.
+    """Gated short convolution: ``y = conv(x) * (W x + b) + x``, depthwise and causal.
 
     From Zoology (Arora et al. 2024): note that the residual is inside the mixer. Parameters are named and
     shaped as in its BaseConv (``projection``, ``conv.conv``), so its weights load.

@@ -18,7 +18,7 @@ from mixers.registry import register
 
 @register("ramnet")
 class RAMNet(SequenceMixer):
-    """Keys and queries become addresses of K of ``M = sub_dim ** order`` slots; values are written and read there.
+    """RAM-Net: keys and queries become sparse addresses, K of ``M = sub_dim ** order`` slots to write and read.
 
     Per head, with A the address decoder (``decode_address``: product softmax of order U, exact Top-K) and P_t
     the cyclic shift by t (CAPE, in the heads that have it):
