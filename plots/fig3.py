@@ -82,7 +82,7 @@ def figure(points: pd.DataFrame) -> Figure:
         ax.set_xlabel("Total state size (elements)")
         ax.set_ylabel("MQAR accuracy")
         ax.grid(alpha=0.3, linewidth=0.4)
-        fig.legend(loc="outside upper center", ncols=2, frameon=False, handlelength=1.8, columnspacing=1.2)
+        fig.legend(loc="outside upper center", ncols=3, frameon=False, handlelength=1.4, columnspacing=1.0)
     plt.close(fig)
     return fig
 
