@@ -38,8 +38,15 @@ class RAMNet(SequenceMixer):
       through ``set_training_progress``; where nobody does, training uses ``top_k`` throughout, as the paper's does
       (``train_top_k=top_k``).
     - **An RMSNorm on each head's output** (``output_norm``; the paper has none). Reads are not renormalised after
-      truncation, so they start small; the norm brings the first learning forward by half or more.
+      truncation, so they start small; with the norm learning starts earlier, and on every seed tried.
     - **W_q and W_k start at 0.1** (``address_init_std``), which spreads the first addresses; alpha starts at 0.
+
+    Accuracies of single seeds on the task of the ``demo`` scale of ``fig3``, 960 steps at learning rate 1e-2, K = 8:
+
+    | slots | as above | without more slots at the start | starting with sqrt(M) | without the norm |
+    |---|---|---|---|---|
+    | 256 | 0.991, 0.993, 0.992 | 0.019, 0.015 | | 0.927, 0.027 |
+    | 1024 | 0.993, 0.992, 0.993 | 0.008 | 0.109, 0.008 | 0.993, 0.634 |
 
     Parameters: ``q_proj``, ``k_proj``, ``v_proj``, ``norm``, ``o_proj``, and ``alpha_q``, ``alpha_k`` ``[H]``.
     State: S (H M D elements), z (H M), and a position where a head uses CAPE. Active per token: K writes and
