@@ -16,11 +16,12 @@ CONV = MixerSpec(name="short_conv")
 #: Length, pairs and training examples of Zoology's released sweep, and its seven test settings.
 PAPER_TRAIN = ((64, 4, 100_000), (128, 8, 20_000), (256, 16, 20_000), (256, 32, 20_000), (256, 64, 20_000))
 PAPER_TEST = ((64, 4), (64, 8), (64, 16), (128, 32), (256, 64), (512, 128), (1024, 256))
-#: The demo: length, pairs and steps an epoch; and its test settings, of which the last is longer than any trained on.
+#: The demo: length, pairs and steps an epoch; its test settings with their examples, all of Zoology's hard kind, the last
+#: two longer than any sequence trained on; and rates wide enough to hold the best one of every architecture.
 DEMO_TRAIN = ((64, 4, 40), (64, 8, 20), (128, 16, 30), (128, 32, 30))
-DEMO_TEST = ((64, 4), (64, 8), (128, 16), (128, 32), (256, 64))
+DEMO_TEST = ((64, 16, 256), (128, 32, 256), (256, 64, 128), (512, 128, 64))
 DEMO_BATCH = 48
-DEMO_RATES = (5e-3, 1e-2, 2e-2)
+DEMO_RATES = (1e-2, 3e-2, 9e-2)
 #: numpy.logspace(-3, -1.5, 4), rounded.
 PAPER_RATES = (1e-3, 3.1623e-3, 1e-2, 3.1623e-2)
 
@@ -58,10 +59,10 @@ def smoke() -> list[RunConfig]:
 
 
 def demo() -> list[RunConfig]:
-    """Minutes on two CPU cores: small vocabulary, up to 32 pairs, and one test setting longer than any trained on."""
+    """Minutes on two CPU cores: a small vocabulary, up to 32 pairs in training and 128 in the longest test."""
     data = DataConfig(
         train=tuple(demo_task(n, k, steps * DEMO_BATCH) for n, k, steps in DEMO_TRAIN),
-        test=tuple(demo_task(n, k, 256) for n, k in DEMO_TEST),
+        test=tuple(demo_task(n, k, examples) for n, k, examples in DEMO_TEST),
         fresh=True,
     )
     specs = [(d_model, MixerSpec(name="attention")) for d_model in (32, 64)]
@@ -75,7 +76,7 @@ def demo() -> list[RunConfig]:
 
 def demo_task(length: int, pairs: int, examples: int) -> MQARConfig:
     # the smallest round vocabulary above the longest sequence, which the task requires
-    return MQARConfig(vocab_size=264, input_seq_len=length, num_kv_pairs=pairs, num_examples=examples)
+    return MQARConfig(vocab_size=520, input_seq_len=length, num_kv_pairs=pairs, num_examples=examples)
 
 
 def demo_training(learning_rate: float) -> TrainConfig:
