@@ -21,7 +21,7 @@ PAPER_TEST = ((64, 4), (64, 8), (64, 16), (128, 32), (256, 64), (512, 128), (102
 DEMO_TRAIN = ((64, 4, 40), (64, 8, 20), (128, 16, 30), (128, 32, 30))
 DEMO_TEST = ((64, 16, 256), (128, 32, 256), (256, 64, 128), (512, 128, 64))
 DEMO_BATCH = 48
-DEMO_RATES = {"attention": (3e-3, 1e-2, 3e-2), "linear_attention": (1e-2, 3e-2, 9e-2), "ramnet": (1e-2, 3e-2, 9e-2)}
+DEMO_RATES = {"attention": (5e-3, 1e-2, 2e-2), "linear_attention": (1e-2, 3e-2, 9e-2), "ramnet": (1e-2, 3e-2, 9e-2)}
 #: numpy.logspace(-3, -1.5, 4), rounded.
 PAPER_RATES = (1e-3, 3.1623e-3, 1e-2, 3.1623e-2)
 
