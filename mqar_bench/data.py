@@ -61,9 +61,8 @@ def setting_names(config: DataConfig) -> list[str]:
     """A name for each test segment, ``L64-kv4``; a repeated setting gets a number."""
     names: list[str] = []
     for task in config.test:
-        name = f"L{task.input_seq_len}-kv{task.num_kv_pairs}"
-        seen = sum(n == name or n.startswith(name + "#") for n in names)
-        names.append(f"{name}#{seen + 1}" if seen else name)
+        seen = sum(name == task.label or name.startswith(task.label + "#") for name in names)
+        names.append(f"{task.label}#{seen + 1}" if seen else task.label)
     return names
 
 

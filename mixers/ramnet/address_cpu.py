@@ -17,6 +17,18 @@ from torch import Tensor
 from mixers.ramnet.rows import FAST, over_rows
 
 
+@numba.njit(nogil=True, cache=True, fastmath=FAST, inline="always")
+def _log_norm(x):
+    """``log sum exp``, so that ``exp(x - _log_norm(x))`` is the softmax."""
+    top = x[0]
+    for j in range(1, x.size):
+        top = max(top, x[j])
+    norm = top - top
+    for j in range(x.size):
+        norm += np.exp(x[j] - top)
+    return top + np.log(norm)
+
+
 @numba.njit(nogil=True, cache=True, fastmath=FAST)
 def _decode_rows(lo, hi, logits, w, slots):  # logits [N, U, P], w and slots [N, K]
     U, P = logits.shape[1], logits.shape[2]
@@ -31,13 +43,7 @@ def _decode_rows(lo, hi, logits, w, slots):  # logits [N, U, P], w and slots [N,
         total[0], prefix[0], count = 0, 0, 1
         for u in range(U):
             x = logits[n, u]
-            top = x[0]
-            for j in range(1, P):
-                top = max(top, x[j])
-            norm = logits.dtype.type(0)
-            for j in range(P):
-                norm += np.exp(x[j] - top)
-            shift = top + np.log(norm)
+            shift = _log_norm(x)
             kept = 0
             for j in range(P):  # insertion keeps equal values in digit order
                 value = x[j] - shift
@@ -93,15 +99,9 @@ def _decode_rows_backward(lo, hi, logits, w, slots, dw, dlogits):
                 rest //= P
         for u in range(U):
             x = logits[n, u]
-            top = x[0]
-            for j in range(1, P):
-                top = max(top, x[j])
-            norm = logits.dtype.type(0)
+            shift = _log_norm(x)
             for j in range(P):
-                norm += np.exp(x[j] - top)
-            scale = mass / norm
-            for j in range(P):
-                dlogits[n, u, j] -= np.exp(x[j] - top) * scale
+                dlogits[n, u, j] -= np.exp(x[j] - shift) * mass
 
 
 class _DecodeAddress(torch.autograd.Function):
