@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY = passive
 
 .PHONY: help demo test check proofs bench clean
 help:
-	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 10 minutes on 2 cores)"
+	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 11 minutes on 2 cores)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint and types"
 	@echo "make proofs  the slow tests: learning curves and what makes RAM-Net learn"
