@@ -53,8 +53,8 @@ class TaskData:
     def test_batches(self, batch_size: int) -> Iterator[tuple[str, Batch]]:
         """Every test setting's name with each of its batches."""
         for name, segment in zip(setting_names(self.config), self.test, strict=True):
-            for lo in range(0, len(segment), batch_size):
-                yield name, Batch(*segment.batch(lo, lo + batch_size))
+            for batch in segment.batches(batch_size):
+                yield name, Batch(*batch)
 
 
 def setting_names(config: DataConfig) -> list[str]:

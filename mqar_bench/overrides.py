@@ -111,14 +111,12 @@ def parse_config(values: Any) -> RunConfig:
     """
     if not isinstance(values, dict):
         raise UsageError(f"a config is a JSON object, not {json.dumps(values)[:40]}")
-    label = values.get("mixer")
     try:
-        # the label's default comes from the mixers, so they have to be valid before it can be filled in
-        config = RunConfig.model_validate({**values, "mixer": label or "?"})
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise UsageError(_explain(error)) from None
     check_mixers(config)
-    return config if label else config.model_copy(update={"mixer": config.model.mixers[-1].name})
+    return config
 
 
 def check_mixers(config: RunConfig) -> None:

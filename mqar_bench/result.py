@@ -8,6 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -76,6 +77,11 @@ def provenance(device: torch.device, started_at: str) -> Provenance:
         git_dirty=dirty,
         started_at=started_at,
     )
+
+
+def now() -> str:
+    """The time in ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @cache

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from mqar_bench.config import RunConfig, TrainConfig
 from mqar_bench.data import Batch, TaskData, shared_data
 from mqar_bench.model import LanguageModel, count_parameters, supervised_loss
-from mqar_bench.result import Epoch, RunResult, peak_memory, provenance, reset_peak_memory
+from mqar_bench.result import Epoch, RunResult, now, peak_memory, provenance, reset_peak_memory
 
 
 class Divergence(RuntimeError):
@@ -43,7 +42,7 @@ def run(config: RunConfig, report: Callable[[Progress], None] | None = None) -> 
     """
     settings = config.train
     device = pick_device(settings.device)
-    started, started_at = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
+    started, started_at = time.perf_counter(), now()
     data = shared_data(config.data)
     reset_peak_memory(device)
     with torch.random.fork_rng(devices=[0] if device.type == "cuda" else []):

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mqar_bench.config import RunConfig
-from mqar_bench.launch.worker import describe, failure, now
+from mqar_bench.launch.worker import describe, failure
 from mqar_bench.overrides import UsageError
-from mqar_bench.result import RunResult
+from mqar_bench.result import RunResult, now
 from mqar_bench.train import Progress
 
 #: Only configs and records pass through Ray's object store; this is about the least that it takes.

@@ -6,13 +6,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from queue import SimpleQueue
 
 import torch
 
 from mqar_bench.config import RunConfig
-from mqar_bench.result import RunResult, provenance
+from mqar_bench.result import RunResult, now, provenance
 from mqar_bench.train import Progress, pick_device, run
 
 
@@ -79,7 +78,3 @@ def describe(error: BaseException) -> str:
     """An exception in one line."""
     text = next((line for line in str(error).splitlines() if line.strip()), "").strip()
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
