@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 # Waiting threads sleep: spinning ones slow training several times over on few cores.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help demo test check proofs bench clean
+.PHONY: help demo test check proofs bench kernels clean
 help:
 	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 11 minutes on 2 cores)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint and types"
 	@echo "make proofs  the slow tests: learning curves and what makes RAM-Net learn"
 	@echo "make bench   samplers, training steps and RAM-Net engines, timed against their references"
+	@echo "make kernels compile RAM-Net's Triton kernels for Hopper, with or without a GPU: registers and spills"
 
 # torch first and through pip, with the pinned version, so that a local CPU wheel is taken where there is one.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -38,6 +39,9 @@ proofs: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python tests/bench.py
+
+kernels: $(VENV)/.ready
+	$(BIN)/python tests/kernels.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo figures

@@ -7,6 +7,7 @@ a state. It knows nothing of the harness, so it also works wherever a module cal
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 #: What decoding carries: named tensors, each with the batch as its first dimension.
@@ -36,8 +37,25 @@ class SequenceMixer(nn.Module):
         raise NotImplementedError
 
     def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
-        """Mix one token: ``[B, d_model], state -> [B, d_model], state``; the outputs equal ``forward``'s."""
+        """Mix one token: ``[B, d_model], state -> [B, d_model], state``; the outputs equal ``forward``'s.
+
+        Go on with the state returned: the one given may have been updated in place if gradients are off.
+        """
         raise NotImplementedError
+
+    def prefill(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Mix a piece of a sequence, ``[B, T, d_model]``, from ``state`` (default: the first token's), and return
+        the outputs with the state that ``step`` goes on from. T at least 1.
+
+        Here one ``step`` per token; mixers with a parallel form that keeps the state override it.
+        """
+        if state is None:
+            state = self.init_state(len(x))
+        outputs = []
+        for t in range(x.shape[1]):
+            y, state = self.step(x[:, t], state)
+            outputs.append(y)
+        return torch.stack(outputs, 1), state
 
     def state_size(self, sequence_length: int) -> int:
         """Elements carried per sequence after ``sequence_length`` tokens: what ``step``'s state really holds."""

@@ -29,21 +29,22 @@ def decode_address_reference(logits: Tensor, top_k: int) -> tuple[Tensor, Tensor
         top_k: K, at most ``d_p ** U``.
 
     Returns:
-        weights ``[..., K]`` in descending order (ties: lower slot first), and slots ``[..., K]`` (int64).
+        weights ``[..., K]`` in descending order (ties: lower slot first), and slots ``[..., K]`` (int32). Logits of
+        16 bits are converted to float32.
     """
-    scores = product_log_softmax(logits)
+    scores = product_log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)))
     ordered, slots = torch.sort(scores, dim=-1, descending=True, stable=True)
-    return ordered[..., :top_k].exp(), slots[..., :top_k]
+    return ordered[..., :top_k].exp(), slots[..., :top_k].int()
 
 
 def cyclic_shift(slots: Tensor, position: Tensor, cape: Tensor, num_slots: int) -> Tensor:
     """CAPE (equation 6): in heads where it is on, the entry at slot j moves to slot ``(j - t) mod M``.
 
     Args:
-        slots: ``[B, T, H, K]`` int64.
+        slots: ``[B, T, H, K]`` int32.
         position: t of every token, ``[B, T]`` or ``[T]`` int64, counted from 0.
         cape: which heads shift, ``[H]`` bool.
         num_slots: M.
     """
-    shift = position[..., None] * cape  # [B, T, H] or [T, H]
+    shift = (position[..., None] % num_slots * cape).int()  # [B, T, H] or [T, H]
     return (slots - shift[..., None]) % num_slots

@@ -93,7 +93,7 @@ def _decode_rows_backward(lo, hi, logits, w, slots, dw, dlogits):
         for k in range(K):
             g = dw[n, k] * w[n, k]
             mass += g
-            rest = slots[n, k]
+            rest = np.int64(slots[n, k])
             for u in range(U - 1, -1, -1):
                 dlogits[n, u, rest % P] += g
                 rest //= P
@@ -110,7 +110,7 @@ class _DecodeAddress(torch.autograd.Function):
         lead = logits.shape[:-2]
         flat = logits.detach().reshape(-1, *logits.shape[-2:]).contiguous()
         w = flat.new_empty(flat.shape[0], top_k)
-        slots = torch.empty(flat.shape[0], top_k, dtype=torch.int64)
+        slots = torch.empty(flat.shape[0], top_k, dtype=torch.int32)
         over_rows(_decode_rows, flat.shape[0], flat.numpy(), w.numpy(), slots.numpy())
         ctx.save_for_backward(flat, w, slots)
         ctx.lead = lead

@@ -55,15 +55,17 @@ def pdma_reference(
 ) -> tuple[Tensor, MemoryState | None]:
     """Dense PDMA, plain autograd, any dtype: the oracle (use float64). See ``pdma`` for shapes."""
     B, T, H, D = v.shape
-    write = w.new_zeros(B, T, H, num_slots).scatter(-1, w_idx, w)
-    read = r.new_zeros(B, T, H, num_slots).scatter(-1, r_idx, r)
+    dtype = torch.promote_types(v.dtype, torch.float32)
+    out_dtype, w, r, v = v.dtype, w.to(dtype), r.to(dtype), v.to(dtype)
+    write = w.new_zeros(B, T, H, num_slots).scatter(-1, w_idx.long(), w)
+    read = r.new_zeros(B, T, H, num_slots).scatter(-1, r_idx.long(), r)
     if initial_state is None:
-        initial_state = empty_memory(B, H, num_slots, D, v.dtype, v.device)
-    S, z = initial_state
+        initial_state = empty_memory(B, H, num_slots, D, dtype, v.device)
+    S, z = (t.to(dtype) for t in initial_state)
     outputs = []
     for t in range(T):
         a = decay(write[:, t], gamma, eps, proxy_gradient)  # [B, H, M]
         S = a[..., None] * S + write[:, t, :, :, None] * v[:, t, :, None, :]
         z = a * z + write[:, t]
         outputs.append(torch.einsum("bhm,bhmd->bhd", read[:, t] / (z + eps), S))
-    return torch.stack(outputs, 1), (S, z) if output_final_state else None
+    return torch.stack(outputs, 1).to(out_dtype), (S, z) if output_final_state else None

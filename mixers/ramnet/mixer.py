@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mixers.base import SequenceMixer, State, init_linear
-from mixers.ramnet.address import cyclic_shift
 from mixers.ramnet.memory import empty_memory
-from mixers.ramnet.ops import Backend, decode_address, pdma
+from mixers.ramnet.ops import Backend, decode_address, pdma, ramnet_step
 from mixers.ramnet.trace import Access
 from mixers.registry import register
 
@@ -50,8 +49,8 @@ class RAMNet(SequenceMixer):
     | 1024 | 0.993, 0.992, 0.993 | 0.008 | 0.109, 0.008 | 0.993, 0.634 |
 
     Parameters: ``q_proj``, ``k_proj``, ``v_proj``, ``norm``, ``o_proj``, and ``alpha_q``, ``alpha_k`` ``[H]``.
-    State: S (H M D elements), z (H M), and a position where a head uses CAPE. Active per token: K writes and
-    K' reads of D + 1 elements in each head, and the position.
+    State: S (H M D elements) and z (H M), float32, and the position, once per head, where a head uses CAPE. Active
+    per token: K writes and K' reads of D + 1 elements in each head, and the positions.
 
     Args:
         d_model: model width.
@@ -163,11 +162,14 @@ class RAMNet(SequenceMixer):
         """``[B, T, d_model]`` to weights and slots ``[B, T, H, K]``."""
         if self.training:
             top_k = min(top_k + self.extra_top_k, self.num_slots)
-        logits = proj(x).unflatten(-1, (self.num_heads, self.order, self.sub_dim))
-        weights, slots = decode_address(logits * alpha.exp()[:, None, None], top_k, self.backend)
+        logits = self._digits(proj(x)) * alpha.exp()[:, None, None]
         if self.cape_heads:
-            slots = cyclic_shift(slots, position, self.cape, self.num_slots)
-        return weights, slots
+            return decode_address(logits, top_k, self.backend, position, self.cape)
+        return decode_address(logits, top_k, self.backend)
+
+    def _digits(self, x: Tensor) -> Tensor:
+        """``[..., H U d_p] -> [..., H, U, d_p]``."""
+        return x.unflatten(-1, (self.num_heads, self.order, self.sub_dim))
 
     def _mix(
         self, x: Tensor, position: Tensor, state: tuple[Tensor, Tensor] | None, keep_state: bool
@@ -189,27 +191,50 @@ class RAMNet(SequenceMixer):
 
     def init_state(self, batch: int) -> State:
         like = self.v_proj.weight
-        S, z = empty_memory(batch, self.num_heads, self.num_slots, self.head_v_dim, like.dtype, like.device)
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        S, z = empty_memory(batch, self.num_heads, self.num_slots, self.head_v_dim, dtype, like.device)
         state = {"S": S, "z": z}
         if self.cape_heads:
-            state["position"] = torch.zeros(batch, 1, dtype=torch.int64, device=like.device)
+            state["position"] = torch.zeros(batch, self.num_heads, dtype=torch.int64, device=like.device)
         return state
 
-    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
-        position = state.get("position", torch.zeros(len(x_t), 1, dtype=torch.int64, device=x_t.device))
-        y, memory = self._mix(x_t.unsqueeze(1), position, (state["S"], state["z"]), keep_state=True)
+    def prefill(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        T = x.shape[1]
+        position = torch.arange(T, device=x.device)
+        memory = None
+        if state is not None:
+            memory = state["S"], state["z"]
+            if self.cape_heads:
+                position = position + state["position"][:, :1]
+        y, memory = self._mix(x, position, memory, keep_state=True)
         assert memory is not None
         new = {"S": memory[0], "z": memory[1]}
         if self.cape_heads:
-            new["position"] = position + 1
-        return y.squeeze(1), new
+            new["position"] = (position[..., -1:] + 1).expand(len(x), self.num_heads).contiguous()
+        return y, new
+
+    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
+        # addresses are recorded, and gradients taken, by the operations on sequences
+        if torch.is_grad_enabled() or self.trace is not None or self.training:
+            y, state = self.prefill(x_t.unsqueeze(1), state)
+            return y.squeeze(1), state
+        v = self.v_proj(x_t).unflatten(-1, (self.num_heads, self.head_v_dim))
+        o = ramnet_step(
+            self._digits(self.q_proj(x_t)), self._digits(self.k_proj(x_t)), v, state["S"], state["z"],
+            self.top_k, self.read_top_k, self.gamma, self.eps, self.alpha_q, self.alpha_k,
+            state.get("position"), self.cape if self.cape_heads else None, self.backend,
+        )  # fmt: skip
+        return self.o_proj(self.norm(o).flatten(-2)), state
 
     def state_size(self, sequence_length: int) -> int:
-        return self.num_heads * self.num_slots * (self.head_v_dim + 1) + bool(self.cape_heads)
+        return self.num_heads * self.num_slots * (self.head_v_dim + 1) + self._positions()
 
     def active_state_size(self, sequence_length: int) -> int:
         touched = self.top_k + self.read_top_k
-        return self.num_heads * touched * (self.head_v_dim + 1) + bool(self.cape_heads)
+        return self.num_heads * touched * (self.head_v_dim + 1) + self._positions()
+
+    def _positions(self) -> int:
+        return self.num_heads if self.cape_heads else 0
 
     def extra_repr(self) -> str:
         return f"num_slots={self.sub_dim}^{self.order}={self.num_slots}, top_k={self.top_k}, gamma={self.gamma}"

@@ -104,13 +104,26 @@ def test_state_size_is_what_is_carried(name, options):
 
 
 @pytest.mark.parametrize("name, options", CASES)
-def test_step_leaves_the_old_state_alone(name, options):
+def test_with_gradients_step_leaves_the_old_state_alone(name, options):
     mixer = make(name, options)
     state = mixer.step(sequence(2, 1)[:, 0], mixer.init_state(2))[1]
     before = {key: tensor.clone() for key, tensor in state.items()}
     mixer.step(sequence(2, 1, seed=2)[:, 0], state)
     for key in before:
         assert torch.equal(before[key], state[key]), key
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_prefill_in_pieces_then_step_equals_forward(name, options):
+    mixer = make(name, options)
+    x = sequence(2, 20)
+    with torch.no_grad():
+        expected = mixer(x)
+        first, state = mixer.prefill(x[:, :12])
+        second, state = mixer.prefill(x[:, 12:19], state)
+        last, state = mixer.step(x[:, 19], state)
+    torch.testing.assert_close(torch.cat([first, second, last[:, None]], 1), expected, rtol=1e-9, atol=1e-9)
+    assert state_elements(state) == mixer.state_size(20)
 
 
 @pytest.mark.parametrize("name, options", CASES)

@@ -152,7 +152,7 @@ def test_no_final_state_unless_asked():
         (dict(gamma=-1), "gamma must be at least 0, got -1"),
         (dict(eps=0), "eps must be above 0"),
         (dict(num_slots=8), "w_idx has slots outside 0..7"),
-        (dict(backend="triton"), "no triton engine"),
+        (dict(backend="triton"), "triton engine takes float32, bfloat16 or float16, got torch.float64"),
         (dict(backend="gpu"), "unknown backend 'gpu'"),
         (dict(initial_state=(torch.zeros(1), torch.zeros(1))), "initial_state must be S"),
         (dict(r=torch.zeros(1)), "r and r_idx must be"),
