@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mqar_bench.perf.command import EXAMPLES as PERF_EXAMPLES
+from mqar_bench.perf.command import perf
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -298,6 +301,9 @@ def list_mixers(
             [o["name"], o["type"], show_json(o["default"]), plain(o["description"])] for o in described[0]["options"]
         ]
         print_table(["option", "type", "default", "what it is"], rows)
+
+
+app.command(epilog=PERF_EXAMPLES)(perf)
 
 
 def main() -> None:

@@ -1,0 +1,107 @@
+"""What ``mqar-bench perf`` leaves behind: one JSON file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Literal
+
+from mqar_bench.config import Frozen
+from mqar_bench.perf.check import Check
+from mqar_bench.perf.shape import Shape
+from mqar_bench.perf.timing import Timing
+from mqar_bench.result import Provenance
+from mqar_bench.store import StoreError
+
+Role = Literal["ours", "reference", "peer"]
+
+
+class Row(Frozen):
+    """One measurement. Times are seconds of one call, one token or one example, as ``per`` says.
+
+    Rows of one case, ``what`` and ``size`` are of the same problem and can be compared. ``note`` says what else there
+    is to know of a row. ``minimum_bytes`` is every input and output once; ``row_bytes`` what a sparse algorithm with
+    its state off the chip moves besides; the fractions are those bytes, at the measured copy speed, over the median.
+    ``state_elements`` is for one sequence and head (step: one sequence, all layers).
+    """
+
+    case: str
+    what: str
+    name: str
+    role: Role
+    size: str = ""
+    note: str = ""
+    per: Literal["call", "token", "example"] = "call"
+    timing: Timing | None = None
+    cannot_run: str | None = None
+    times_ours: float | None = None
+    minimum_bytes: int | None = None
+    row_bytes: int | None = None
+    fraction_minimum: float | None = None
+    fraction_with_rows: float | None = None
+    state_elements: int | None = None
+    peak_memory_bytes: int | None = None
+
+
+class Target(Frozen):
+    """A speed that was aimed at: what was wanted, what was measured, and whether they meet (None: not measured)."""
+
+    name: str
+    wanted: str
+    measured: str
+    value: float | None
+    limit: float
+    met: bool | None
+
+
+class PerfRecord(Frozen):
+    """Everything that one ``mqar-bench perf`` found, and on what."""
+
+    perf_schema_version: Literal[1] = 1
+    provenance: Provenance
+    device_type: Literal["cpu", "cuda"]
+    shape: Shape
+    engines: tuple[str, ...]
+    repeats: int
+    seconds_per_row: float
+    copy_bytes_per_second: float
+    checks: tuple[Check, ...] = ()
+    rows: tuple[Row, ...] = ()
+    targets: tuple[Target, ...] = ()
+    error: str | None = None
+
+
+def check_writable(path: Path) -> None:
+    """Find out before measuring that the record could not be written.
+
+    Raises:
+        StoreError: it could not.
+    """
+    if path.is_dir():
+        raise StoreError(f"cannot write {path}: it is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise StoreError(f"cannot write {path}: no permission in {path.parent}")
+
+
+def write(record: PerfRecord, path: Path) -> None:
+    """Write the record so that a reader sees all of it or none.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(record.model_dump_json(indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,69 @@
+"""The checks of the cases: they pass what is right and find what is wrong."""
+
+import pytest
+import torch
+
+from mqar_bench.perf import PerfError, address, decode, memory, step
+from mqar_bench.perf.bench import Bench
+from mqar_bench.perf.gla_mixer import ChunkGLA
+from mqar_bench.perf.shape import Shape
+
+SMALL = Shape(batch=1, length=8, heads=1, width=4, order=3, top_k=3, decode_batch=1, dtype="float32")
+
+
+def bench(engine="cpu", **shape) -> Bench:
+    return Bench(torch.device("cpu"), SMALL.model_copy(update=shape), (engine,), repeats=3, seconds=0)
+
+
+@pytest.mark.parametrize("shape", [{}, {"top_k": 64}, {"order": 6}, {"order": 2, "sub_dim": 3}], ids=str)
+@pytest.mark.parametrize("case", [address, memory, decode, step], ids=lambda case: case.NAME)
+def test_the_cpu_engine_passes(case, shape):
+    here = bench(**shape)
+    case.check(here)
+    assert {check.case for check in here.checks} == {case.NAME}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("case", [memory, decode], ids=lambda case: case.NAME)
+def test_bounds_in_low_precision_are_tight(case, dtype):
+    """The reference passes with float32 weights, and no bound would let an error of a twentieth through."""
+    here = bench("reference", dtype=dtype, width=16)
+    case.check(here)
+    assert max(check.bound for check in here.checks) < 0.05
+    if case is decode:  # the state is float32 whatever the values are
+        assert max(check.bound for check in here.checks if check.tensor in ("S", "z")) < 1e-5
+
+
+def test_a_wrong_slot_is_found(monkeypatch):
+    right = address.decode_address
+
+    def wrong(logits, top_k, backend):
+        weights, slots = right(logits, top_k, backend)
+        if backend != "reference":
+            slots = slots.clone()
+            slots[0, 0, 0, 0] = (slots[0, 0, 0, 0] + 1) % 64
+        return weights, slots
+
+    monkeypatch.setattr(address, "decode_address", wrong)
+    with pytest.raises(PerfError, match="address: the cpu engine is wrong: slots"):
+        address.check(bench())
+
+
+def test_a_state_that_does_not_change_is_found(monkeypatch):
+    right = decode.step
+    monkeypatch.setattr(
+        decode, "step", lambda engine, q, k, v, S, z, K: right(engine, q, k, v, S.clone(), z.clone(), K)
+    )
+    with pytest.raises(PerfError, match="decode: the cpu engine is wrong: o"):
+        decode.check(bench())
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_flas_mixer_mixes(heads):
+    mixer = ChunkGLA(8, num_heads=heads)
+    x = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    y = mixer(x)
+    assert y.shape == x.shape and y.isfinite().all()
+    assert mixer.state_size(5) == 64 // heads
+    x[:, 3:] = 0
+    assert torch.allclose(mixer(x)[:, :3], y[:, :3]), "it must be causal"

@@ -1,0 +1,41 @@
+import time
+
+import pytest
+import torch
+
+from mqar_bench.perf.bandwidth import copy_bandwidth
+from mqar_bench.perf.timing import MIN_REPEATS, WARM_UP, Timing, measure, summarize
+
+CPU = torch.device("cpu")
+
+
+def test_median_and_percentiles():
+    timing = summarize([5.0, 1.0, 2.0, 3.0, 4.0, 100.0])
+    assert timing == Timing(median=3.5, low=2.0, high=5.0, repeats=6)
+    assert summarize([2.0]) == Timing(median=2.0, low=2.0, high=2.0, repeats=1)
+
+
+def test_the_time_of_a_part():
+    assert Timing(median=8, low=4, high=16, repeats=5).divided(4) == Timing(median=2, low=1, high=4, repeats=5)
+
+
+@pytest.mark.parametrize("repeats, seconds, expected", [(7, 1e9, 7), (100, 0, MIN_REPEATS)])
+def test_calls_are_bounded_by_number_and_time(repeats, seconds, expected):
+    calls = []
+    timing = measure(lambda: calls.append(1), CPU, repeats, seconds)
+    assert timing.repeats == expected
+    assert len(calls) == expected + WARM_UP
+
+
+def test_time_is_of_the_call():
+    timing = measure(lambda: time.sleep(0.01), CPU, 5, 1.0)
+    assert 0.01 <= timing.low <= timing.median <= timing.high < 0.1
+
+
+def test_the_first_call_is_not_timed():
+    pauses = iter([0.2])
+    assert measure(lambda: time.sleep(next(pauses, 0)), CPU, 5, 1.0).high < 0.1
+
+
+def test_copy_bandwidth_is_of_this_world():
+    assert 1e8 < copy_bandwidth(CPU, 0.05, size=2**24) < 1e13
