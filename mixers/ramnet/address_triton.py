@@ -17,6 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from mixers.ramnet.launch_triton import operator
+
 #: Above every real key: a cost that is no number and a slot that does not exist.
 _NOTHING = tl.constexpr(0x7FFFFFFFFFFFFFFF)
 
@@ -222,7 +224,7 @@ def _places(position: Tensor | None, cape: Tensor | None, lead: torch.Size) -> t
     return position, cape, T, H, *position.stride()
 
 
-@torch.library.custom_op("mixers::ramnet_decode_address", mutates_args=())
+@operator("mixers::ramnet_decode_address")
 def _decode_address(logits: Tensor, top_k: int, position: Tensor | None, cape: Tensor | None) -> tuple[Tensor, Tensor]:
     *lead, U, P = logits.shape
     logits = logits.contiguous()
@@ -247,7 +249,7 @@ def _(logits, top_k, position, cape):
     )
 
 
-@torch.library.custom_op("mixers::ramnet_decode_address_backward", mutates_args=())
+@operator("mixers::ramnet_decode_address_backward")
 def _decode_address_backward(
     logits: Tensor, w: Tensor, slots: Tensor, dw: Tensor, position: Tensor | None, cape: Tensor | None
 ) -> Tensor:

@@ -14,6 +14,7 @@ import triton
 from torch import Tensor
 
 from mixers.ramnet import memory_kernels as kernels
+from mixers.ramnet.launch_triton import operator
 from mixers.ramnet.memory import MemoryState
 
 #: Accesses per chunk. Longer: fewer values read twice; shorter: more programs.
@@ -127,7 +128,7 @@ def _sum_slots(plan: _Plan, parts: Tensor, out: Tensor, slots: int) -> None:
     )
 
 
-@torch.library.custom_op("mixers::ramnet_pdma", mutates_args=())
+@operator("mixers::ramnet_pdma")
 def _pdma(
     w: Tensor,
     w_idx: Tensor,
@@ -188,7 +189,7 @@ def _(w, w_idx, r, r_idx, v, S, z, num_slots, gamma, eps, slope_eps, keep):
     return o, S_out, z_out, keys, *_arranged(plan, w), carry, carry_z
 
 
-@torch.library.custom_op("mixers::ramnet_pdma_backward", mutates_args=())
+@operator("mixers::ramnet_pdma_backward")
 def _pdma_backward(
     do: Tensor,
     dS_out: Tensor | None,

@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mixers.ramnet.address_triton import read_keys, select_slots
+from mixers.ramnet.launch_triton import operator
 from mixers.ramnet.memory_kernels import decay
 
 
@@ -69,7 +70,7 @@ def step_kernel(
     tl.store(z + w_place, a * written_z + w, write)
 
 
-@torch.library.custom_op("mixers::ramnet_step", mutates_args=("S", "z", "position"))
+@operator("mixers::ramnet_step", mutates_args=("S", "z", "position"))
 def _step(
     q: Tensor,
     k: Tensor,

@@ -210,6 +210,8 @@ def _engines(names: list[str], device: torch.device, shape: Shape) -> tuple[Back
     like = torch.empty(0, dtype=shape.torch_dtype, device=device)
     chosen: list[Backend] = []
     for name in names:
+        if name == "triton" and device.type == "cpu":
+            raise UsageError("--engine triton: it needs a CUDA device; Triton's interpreter is not worth timing")
         try:
             chosen.append(choose_backend(cast("Backend", name), like))
         except ValueError as error:
