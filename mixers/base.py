@@ -73,6 +73,27 @@ class SequenceMixer(nn.Module):
         return next(self.parameters()).new_zeros(shape)
 
 
+class RecurrentMixer(SequenceMixer):
+    """A mixer whose parallel form starts from any state and keeps it: implement ``mix``, and the rest follows."""
+
+    def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """``[B, T, d_model]`` from ``state`` (None: before the first token) to the outputs and the state after them.
+
+        Must not change ``state``. ``step`` calls it with T = 1, which should not cost more than one step.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(x, None)[0]
+
+    def prefill(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        return self.mix(x, state)
+
+    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
+        y, state = self.mix(x_t.unsqueeze(1), state)
+        return y.squeeze(1), state
+
+
 def init_linear(*layers: nn.Linear, std: float = 0.02) -> None:
     """Normal weights and zero biases, the initialisation of Zoology and of fla's language models."""
     for layer in layers:

@@ -1,0 +1,76 @@
+"""Small parts that several mixers share; parameters named and shaped as in fla, so that its weights load."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CausalConv1d(nn.Conv1d):
+    """Depthwise causal convolution over ``[B, T, C]`` and its activation, fla's ShortConvolution.
+
+    ``y_t = act(sum_j weight[c, 0, j] x_{t - kernel_size + 1 + j} + bias)``. State: the last ``kernel_size - 1`` inputs.
+
+    Args:
+        channels: C.
+        kernel_size: taps, the current token included.
+        bias: a bias per channel.
+        activation: ``silu`` or ``identity``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int = 4,
+        bias: bool = False,
+        activation: Literal["silu", "identity"] = "silu",
+    ) -> None:
+        if kernel_size < 1:
+            raise ValueError(f"the convolution's kernel size must be at least 1, got {kernel_size}")
+        super().__init__(channels, channels, kernel_size, groups=channels, bias=bias)
+        self.activation = activation
+
+    def init_state(self, batch: int) -> Tensor:
+        """``[B, kernel_size - 1, C]``: no inputs yet."""
+        return self.weight.new_zeros(batch, self.state_length, self.in_channels)
+
+    @property
+    def state_length(self) -> int:
+        return self.kernel_size[0] - 1
+
+    def state_size(self) -> int:
+        """Elements carried per sequence."""
+        return self.state_length * self.in_channels
+
+    def mix(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``[B, T, C]`` after the inputs in ``state`` (None: none yet) to the outputs and the last inputs."""
+        T, before = x.shape[1], self.state_length
+        padded = F.pad(x, (0, 0, before, 0)) if state is None else torch.cat([state, x], 1)
+        y: Tensor | None = self.bias
+        for tap in range(self.kernel_size[0]):  # cheaper than conv1d on a CPU
+            window, weight = padded[:, tap : tap + T], self.weight[:, 0, tap]
+            y = window * weight if y is None else torch.addcmul(y, window, weight)
+        assert y is not None
+        return F.silu(y) if self.activation == "silu" else y, padded[:, T:]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(x, None)[0]
+
+
+class GatedRMSNorm(nn.RMSNorm):
+    """``RMSNorm(x) * act(gate)``, fla's FusedRMSNormGated."""
+
+    def __init__(self, width: int, eps: float = 1e-5, activation: Literal["silu", "sigmoid"] = "silu") -> None:
+        super().__init__(width, eps=eps)
+        self.act = F.silu if activation == "silu" else torch.sigmoid
+
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x) * self.act(gate)
+
+
+def l2_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
+    """``x / sqrt(sum x^2 + eps)`` over the last dimension, as fla's kernels do."""
+    return x * (x.square().sum(-1, keepdim=True) + eps).rsqrt()
