@@ -1,0 +1,11 @@
+"""The command line. Commands import what they need when they run, so that help comes at once."""
+
+# each adds its commands, which help lists in this order
+from mqar_bench.cli import train  # noqa: F401, I001
+from mqar_bench.cli import look  # noqa: F401
+from mqar_bench.cli.app import app, main
+from mqar_bench.perf import command
+
+app.command(epilog=command.EXAMPLES)(command.perf)
+
+__all__ = ["app", "main"]

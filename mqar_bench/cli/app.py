@@ -1,0 +1,95 @@
+"""The application: its commands hang on ``app``, and what they share is here."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+
+class Commands(TyperGroup):
+    """Says a user's mistake in one line, ``error: ...`` with exit code 2; anything else keeps its traceback."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        standalone = kwargs.pop("standalone_mode", True)
+        try:
+            result = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except Exception as error:
+            if not _is_users(error):
+                raise
+            text = error.format_message() if hasattr(error, "format_message") else str(error)
+            print("error:", " ".join(text.replace("Value error, ", "").split()), file=sys.stderr)
+            sys.exit(2)
+        if not standalone:
+            return result
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def _is_users(error: Exception) -> bool:
+    if hasattr(error, "format_message"):  # of the parser, whose module differs between typer's versions
+        return True
+    from mqar_bench.overrides import UsageError
+    from mqar_bench.store import StoreError
+
+    return isinstance(error, UsageError | StoreError)
+
+
+app = typer.Typer(
+    name="mqar-bench",
+    cls=Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of the records.")]
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Recall in efficient sequence models: train, tabulate and draw.
+
+    A sweep is a list of runs. Each leaves a record, a JSON file; a run with a record is not run again, so the
+    same command resumes. Tables and figures are made from records alone.
+    """
+    if os.getcwd() not in sys.path:  # the user's own mixers; last, so that nothing here is hidden by them
+        sys.path.append(os.getcwd())
+    if version:
+        print(f"mqar-bench {_version()}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of ``mqar-bench``."""
+    app(prog_name="mqar-bench")
+
+
+def hint(given: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is not known."""
+    known = list(known)
+    close = difflib.get_close_matches(given, known, 1)
+    return f": did you mean {close[0]!r}?" if close else f": there is {', '.join(known)}"
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("mqar-bench")
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        import tomllib
+
+        with open(Path(__file__).parents[2] / "pyproject.toml", "rb") as file:
+            return tomllib.load(file)["project"]["version"]

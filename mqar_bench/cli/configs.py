@@ -1,0 +1,45 @@
+"""The configs that a command is about: those of a sweep, or one to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mqar_bench.config import RunConfig
+    from mqar_bench.store import Store
+
+
+def load_sweep(name: str, scale: str) -> list[RunConfig]:
+    """The runs of a sweep at a scale; ``UsageError`` if there is none such."""
+    import sweeps
+    from mqar_bench.overrides import UsageError
+
+    try:
+        return sweeps.load(name, scale)
+    except ValueError as error:
+        if type(error) is not ValueError:  # a fault in the sweep, not in what was asked of it
+            raise
+        raise UsageError(str(error)) from error
+
+
+def start_config(base: str | None, file: Path | None, record: str | None, store: Store) -> RunConfig:
+    """The config to start from: a run of a sweep (NAME/SCALE/I), a file, a record (file or id), or the default."""
+    from mqar_bench.config import RunConfig
+    from mqar_bench.overrides import UsageError, read_config
+
+    if base is not None:
+        name, scale, index = (base.split("/") + ["", ""])[:3]
+        configs = load_sweep(name, scale)
+        if not (index.isdecimal() and int(index) < len(configs)):
+            raise UsageError(f"--base {base}: the last part must be a run from 0 to {len(configs) - 1}")
+        return configs[int(index)]
+    if record is not None and Path(record).exists():
+        file = Path(record)
+    elif record is not None:
+        found = store.with_id(record)
+        if len(found) != 1:
+            many = "several records have an id that starts with" if found else "there is no file and no record"
+            raise UsageError(f"{many} {record!r} in {store.root}")
+        return found[0].config
+    return RunConfig() if file is None else read_config(file)
