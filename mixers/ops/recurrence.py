@@ -5,17 +5,104 @@
 | engine | where | what it is |
 |---|---|---|
 | ``reference`` | anywhere, any dtype | a loop over time: the definition, and the oracle in float64 |
+| ``chunk`` | anywhere, any dtype | PyTorch: matrix products inside chunks of up to 64 tokens |
+| ``fla`` | CUDA, not float64 | flash-linear-attention's Triton kernels |
+
+``auto`` takes ``chunk`` for CPU tensors; for CUDA tensors ``fla`` where it can run and ``chunk`` otherwise; and a plain
+step for T = 1. An engine asked for by name that cannot run is an error, never replaced by another. 16-bit inputs are
+computed in float32 by all but ``fla``, whose matrix products are then in 16 bits, and in TF32 for float32 where the GPU
+has it.
 """
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor
 
+from mixers.ops.recurrence_chunk import recurrence_chunk
 from mixers.ops.recurrence_reference import recurrence_reference
+from mixers.ops.recurrence_step import recurrence_step
 
-Engine = Literal["auto", "reference"]
+Engine = Literal["auto", "reference", "chunk", "fla"]
+
+#: fla's kernels for the delta rules hold a whole key in one block.
+FLA_DELTA_WIDTH = 256
+
+
+def fla_refusal(q: Tensor, v: Tensor, delta: bool) -> str | None:
+    """Why fla cannot run the recurrence (``delta``: with a and b) for tensors like these; None if it can."""
+    K, V = q.shape[-1], v.shape[-1]
+    if q.device.type != "cuda":
+        return f"needs CUDA tensors, got tensors on {q.device}"
+    if q.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"takes float32, bfloat16 or float16, got {q.dtype}"
+    if delta and K > FLA_DELTA_WIDTH:
+        return f"takes a head dimension of at most {FLA_DELTA_WIDTH} with a and b, got K = {K}"
+    if q.dtype != torch.float32 and (K % 2 or V % 2):
+        return f"takes even head dimensions in 16 bits, got K = {K} and V = {V}"
+    if not importlib.util.find_spec("fla"):
+        return "needs the package fla: pip install flash-linear-attention"
+    return None
+
+
+def choose_engine(engine: Engine, q: Tensor, v: Tensor, delta: bool) -> Literal["reference", "chunk", "fla", "step"]:
+    """The engine that will run; ``ValueError`` if the one asked for cannot."""
+    if engine == "auto":
+        if q.shape[1] == 1:
+            return "step"
+        return "chunk" if q.device.type != "cuda" or fla_refusal(q, v, delta) else "fla"
+    if engine == "fla":
+        refusal = fla_refusal(q, v, delta)
+        if refusal:
+            raise ValueError(f"the recurrence's fla engine {refusal}; use engine='auto' or 'chunk'")
+    elif engine not in ("reference", "chunk"):
+        raise ValueError(f"unknown engine {engine!r}: use 'auto', 'reference', 'chunk' or 'fla'")
+    return engine
+
+
+def check_shapes(q: Tensor, v: Tensor, **others: tuple[Tensor | None, tuple[tuple[int, ...], ...]]) -> None:
+    """``ValueError`` unless q is ``[B, T, H, K]``, v ``[B, T, H, V]`` and each other one of its shapes, or None."""
+    if q.dim() != 4 or q.shape[1] < 1:
+        raise ValueError(f"q must be [B, T, H, K] with T at least 1, got {list(q.shape)}")
+    if v.dim() != 4 or v.shape[:3] != q.shape[:3]:
+        raise ValueError(f"v must be [B, T, H, V] to go with q {list(q.shape)}, got {list(v.shape)}")
+    for name, (tensor, shapes) in others.items():
+        if tensor is not None and tuple(tensor.shape) not in shapes:
+            expected = " or ".join(str(list(shape)) for shape in shapes)
+            raise ValueError(
+                f"{name} must be {expected} to go with q {list(q.shape)} and v {list(v.shape)},"
+                f" got {list(tensor.shape)}"
+            )
+
+
+def run_torch(
+    engine: Literal["reference", "chunk", "step"],
+    tensors: tuple[Tensor | None, ...],
+    scale: float,
+    initial_state: Tensor | None,
+    output_final_state: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """A PyTorch engine on (q, k, v, w, a, b), in one dtype of 32 bits at least, also under autocast."""
+    q = tensors[0]
+    assert q is not None
+    wide = torch.float32
+    for tensor in (*tensors, initial_state):
+        if tensor is not None:
+            wide = torch.promote_types(wide, tensor.dtype)
+    engines: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {
+        "reference": recurrence_reference,
+        "chunk": recurrence_chunk,
+        "step": recurrence_step,
+    }
+    with torch.autocast(q.device.type, enabled=False):
+        arguments = (None if tensor is None else tensor.to(wide) for tensor in tensors)
+        state = None if initial_state is None else initial_state.to(wide)
+        o, state = engines[engine](*arguments, scale, state, output_final_state)
+    return o.to(q.dtype), state
 
 
 def recurrence(
@@ -35,7 +122,8 @@ def recurrence(
     Args:
         q, k: ``[B, T, H, K]``.
         v: ``[B, T, H, V]``.
-        w: log-decay, at most 0: none, one per head ``[B, T, H]``, or one per channel ``[B, T, H, K]``.
+        w: log-decay, at most 0: none, one per head ``[B, T, H]``, or one per channel ``[B, T, H, K]``. Any strength;
+            -inf forgets everything.
         a, b: of the rank-one update, ``[B, T, H, K]``; both or neither. a meets the state before its decay.
         scale: of the output.
         initial_state: S_0 ``[B, H, K, V]``; default 0. Not modified.
@@ -43,9 +131,27 @@ def recurrence(
         engine: which, see the module.
 
     Returns:
-        o ``[B, T, H, V]``, and S_T ``[B, H, K, V]`` or None if it was not asked for.
+        o ``[B, T, H, V]`` in q's dtype, and S_T ``[B, H, K, V]``, float32 for 16-bit inputs, or None if it was not
+        asked for.
 
     Raises:
         ValueError: shapes that do not fit, a without b, or an engine that cannot run here.
     """
-    return recurrence_reference(q, k, v, w, a, b, scale, initial_state, output_final_state)
+    if (a is None) != (b is None):
+        raise ValueError("a and b go together: give both or neither")
+    wide = tuple(q.shape)
+    check_shapes(
+        q,
+        v,
+        k=(k, (wide,)),
+        w=(w, (wide[:3], wide)),
+        a=(a, (wide,)),
+        b=(b, (wide,)),
+        initial_state=(initial_state, ((wide[0], *wide[2:], v.shape[-1]),)),
+    )
+    chosen = choose_engine(engine, q, v, a is not None)
+    if chosen == "fla":
+        from mixers.ops.recurrence_fla import recurrence_fla  # fla is slow to import, and optional
+
+        return recurrence_fla(q, k, v, w, a, b, scale, initial_state, output_final_state)
+    return run_torch(chosen, (q, k, v, w, a, b), scale, initial_state, output_final_state)

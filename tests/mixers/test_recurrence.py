@@ -1,0 +1,398 @@
+"""The recurrence: every engine against a loop over time in float64, outputs, states and all gradients."""
+
+import inspect
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mixers.ops import recurrence as recurrence_module
+from mixers.ops.delta_rule import gated_delta_rule
+from mixers.ops.recurrence import recurrence
+from mixers.ops.recurrence_chunk import choose_decay
+from mixers.ops.recurrence_decay import FactoredDecay, HalvedDecay
+
+B, H, K, V = 2, 3, 5, 24
+
+
+def linear(g, T, K=K):
+    """The tensors that all kinds share, in float64: q, k, v."""
+    return [torch.randn(B, T, H, width, dtype=torch.float64, generator=g) for width in (K, K, V)]
+
+
+def scalar_decay(g, T):
+    return [*linear(g, T), -F.softplus(torch.randn(B, T, H, dtype=torch.float64, generator=g))]
+
+
+def vector_decay(g, T):
+    return [*linear(g, T), F.logsigmoid(torch.randn(B, T, H, K, dtype=torch.float64, generator=g))]
+
+
+def rank_one(g, T):
+    """a of length one and b against it, as in RWKV-7."""
+    a = F.normalize(torch.randn(B, T, H, K, dtype=torch.float64, generator=g), dim=-1)
+    return [a, -a * torch.rand(B, T, H, K, dtype=torch.float64, generator=g)]
+
+
+def delta(g, T):
+    q, k, v = linear(g, T)
+    beta = torch.rand(B, T, H, dtype=torch.float64, generator=g)
+    return [q, F.normalize(k, dim=-1), v, beta]
+
+
+KINDS = {
+    "linear": (recurrence, linear),
+    "scalar-decay": (recurrence, scalar_decay),
+    "vector-decay": (recurrence, vector_decay),
+    "rank-one": (recurrence, lambda g, T: [*linear(g, T), None, *rank_one(g, T)]),
+    "rank-one-scalar-decay": (recurrence, lambda g, T: [*scalar_decay(g, T), *rank_one(g, T)]),
+    "rank-one-vector-decay": (recurrence, lambda g, T: [*vector_decay(g, T), *rank_one(g, T)]),
+    "delta": (gated_delta_rule, delta),
+    "gated-delta": (gated_delta_rule, lambda g, T: [*delta(g, T), scalar_decay(g, T)[3]]),
+}
+by_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def run(operation, tensors, state=None, engine="chunk", dtype=torch.float64, final=True):
+    """Outputs, final state and the gradients of every tensor, from inputs rounded to ``dtype``."""
+    leaves = [None if x is None else x.detach().to(dtype).requires_grad_() for x in (*tensors, state)]
+    o, S = operation(*leaves[:-1], scale=0.3, initial_state=leaves[-1], output_final_state=final, engine=engine)
+    results = [o] if S is None else [o, S]
+    weights = [torch.randn(x.shape, generator=torch.Generator().manual_seed(7)).to(x) for x in results]
+    wanted = [x for x in leaves if x is not None]
+    return [x.detach() for x in results] + list(torch.autograd.grad(results, wanted, weights, materialize_grads=True))
+
+
+def worst(got, expected):
+    """The largest error over all results, each relative to its largest element, or to 1 if that is less."""
+    assert all(x.isfinite().all() for x in got)
+    errors = [
+        (x.double() - y.double()).abs().max() / y.abs().max().clamp(min=1) for x, y in zip(got, expected, strict=True)
+    ]
+    return float(torch.stack(errors).max())
+
+
+def assert_as_good_as_the_loop(operation, tensors, state=None, final=True, engine="chunk", room=5e-6):
+    """In float64 to rounding; in float32 to a few times the loop's own error, and ``room`` for exponents of some 50."""
+    exact = run(operation, tensors, state, "reference", final=final)
+    assert worst(run(operation, tensors, state, engine, final=final), exact) < 1e-11
+    rounded = [None if x is None else x.float().double() for x in tensors]
+    start = None if state is None else state.float().double()
+    exact = run(operation, rounded, start, "reference", final=final)
+    loop = worst(run(operation, tensors, state, "reference", torch.float32, final), exact)
+    assert worst(run(operation, tensors, state, engine, torch.float32, final), exact) < 4 * loop + room
+
+
+def draw_state(g):
+    return torch.randn(B, H, K, V, dtype=torch.float64, generator=g)
+
+
+@pytest.mark.parametrize("with_state", [False, True], ids=["no-state", "state"])
+@pytest.mark.parametrize("length", [1, 63, 64, 130])
+@by_kind
+def test_chunks_equal_the_loop_over_time(kind, length, with_state):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(length)
+    state = draw_state(g) if with_state else None
+    assert_as_good_as_the_loop(operation, make(g, length), state, final=with_state)
+
+
+@pytest.mark.parametrize("given, asked", [(True, False), (False, True)], ids=["given", "asked"])
+@pytest.mark.parametrize("length", [20, 70])
+@by_kind
+def test_a_state_may_be_only_given_or_only_asked_for(kind, length, given, asked):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(0)
+    assert_as_good_as_the_loop(operation, make(g, length), draw_state(g) if given else None, asked)
+
+
+def test_delta_rule_is_what_it_says():
+    g = torch.Generator().manual_seed(0)
+    q, k, v, beta = delta(g, 20)
+    decay = -torch.rand(B, 20, H, dtype=torch.float64, generator=g)
+    S, outputs = draw_state(g), []
+    o, final = gated_delta_rule(q, k, v, beta, decay, 0.3, S, True)
+    for t in range(20):
+        S = decay[:, t].exp()[..., None, None] * S
+        old = torch.einsum("bhkv,bhk->bhv", S, k[:, t])
+        S = S + torch.einsum("bh,bhk,bhv->bhkv", beta[:, t], k[:, t], v[:, t] - old)
+        outputs.append(0.3 * torch.einsum("bhkv,bhk->bhv", S, q[:, t]))
+    torch.testing.assert_close(o, torch.stack(outputs, 1))
+    torch.testing.assert_close(final, S)
+
+
+@pytest.mark.parametrize("beta", [1.0, 1.9])
+@pytest.mark.parametrize("decay", [None, -0.01], ids=["delta", "gated-delta"])
+@pytest.mark.parametrize("general", [False, True], ids=["delta-rule", "recurrence"])
+def test_repeated_keys(general, decay, beta):
+    g = torch.Generator().manual_seed(0)
+    q, k, v = linear(g, 130, 32)
+    k = F.normalize(k[:, :1].expand_as(k), dim=-1)
+    betas = torch.full((B, 130, H), beta, dtype=torch.float64)
+    w = None if decay is None else torch.full_like(betas, decay)
+    if general:
+        a = k if w is None else k * w.exp()[..., None]
+        assert_as_good_as_the_loop(recurrence, [q, beta * k, v, w, a, -beta * k], room=2e-5)
+    else:
+        assert_as_good_as_the_loop(gated_delta_rule, [q, k, v, betas, w], room=2e-5)
+
+
+def even(strength, shape, g):
+    """w around a sum of -strength per 64 tokens."""
+    return -strength / 64 * 2 * torch.rand(shape, dtype=torch.float64, generator=g)
+
+
+def with_entries(value, shape, g):
+    """Little decay, except for some entries."""
+    w = -0.2 * torch.rand(shape, dtype=torch.float64, generator=g)
+    return w.masked_fill(torch.rand(shape, generator=g) < 0.1, value)
+
+
+STRONG = {
+    "zero": lambda shape, g: torch.zeros(shape, dtype=torch.float64),
+    "sum-100": lambda shape, g: even(100, shape, g),
+    "sum-300": lambda shape, g: even(300, shape, g),
+    "sum-800": lambda shape, g: even(800, shape, g),
+    "sum-2800": lambda shape, g: even(2800, shape, g),
+    "some-20": lambda shape, g: with_entries(-20.0, shape, g),
+    "some-2000": lambda shape, g: with_entries(-2000.0, shape, g),
+    "some-inf": lambda shape, g: with_entries(-torch.inf, shape, g),
+    "all-inf": lambda shape, g: torch.full(shape, -torch.inf, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("strength", STRONG)
+@pytest.mark.parametrize("kind", [name for name in KINDS if "decay" in name or name == "gated-delta"])
+def test_any_strength_of_decay(kind, strength):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(0)
+    tensors = make(g, 130)
+    place = 4 if kind == "gated-delta" else 3
+    tensors[place] = STRONG[strength](tensors[place].shape, g)
+    assert_as_good_as_the_loop(operation, tensors, draw_state(g), room=1e-5)
+
+
+@pytest.mark.parametrize(
+    "strength, block", [("zero", 64), ("sum-100", 64), ("sum-300", 16), ("sum-800", 4), ("sum-2800", 1)]
+)
+def test_decay_is_factored_over_as_much_as_it_allows(strength, block):
+    w = STRONG[strength]((B, 64, H, K), torch.Generator().manual_seed(0)).float()
+    _, _, decay = choose_decay(w, 64, torch.float32)
+    assert isinstance(decay, FactoredDecay if block == 64 else HalvedDecay)
+    assert block == 64 or decay.block == block
+
+
+@by_kind
+def test_a_sequence_may_be_cut_anywhere(kind):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(0)
+    tensors = make(g, 100)
+    o, S = operation(*tensors, output_final_state=True)
+    for cut in (1, 37, 64, 99):
+        first, middle = operation(*(x if x is None else x[:, :cut] for x in tensors), output_final_state=True)
+        second, last = operation(
+            *(x if x is None else x[:, cut:] for x in tensors), initial_state=middle, output_final_state=True
+        )
+        torch.testing.assert_close(torch.cat([first, second], 1), o)
+        torch.testing.assert_close(last, S)
+
+
+@pytest.mark.parametrize("with_state", [False, True], ids=["no-state", "state"])
+@by_kind
+def test_one_token_takes_one_step(kind, with_state, monkeypatch):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(0)
+    tensors, state = make(g, 1), draw_state(g) if with_state else None
+    exact = run(operation, tensors, state, "reference")
+    for engine in ("recurrence_chunk", "recurrence_reference"):
+        monkeypatch.setattr(recurrence_module, engine, None)
+    assert worst(run(operation, tensors, state, "auto"), exact) < 1e-12
+
+
+@pytest.mark.parametrize("length", [1, 70])
+@by_kind
+def test_the_initial_state_is_left_as_it_was(kind, length):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(0)
+    tensors, state = make(g, length), draw_state(g)
+    before = state.clone()
+    with torch.no_grad():
+        operation(*tensors, initial_state=state, output_final_state=True)[1].zero_()
+    assert torch.equal(state, before)
+
+
+@by_kind
+def test_samples_do_not_meet(kind):
+    operation, make = KINDS[kind]
+    tensors = [x if x is None else x.requires_grad_() for x in make(torch.Generator().manual_seed(0), 70)]
+    o, _ = operation(*tensors)
+    leaves = [x for x in tensors if x is not None]
+    assert all(not grad[1].any() for grad in torch.autograd.grad(o[0].sum(), leaves))
+    alone, _ = operation(*(x if x is None else x[:1] for x in tensors))
+    torch.testing.assert_close(alone, o[:1])
+
+
+@pytest.mark.parametrize("length", [1, 70])
+@by_kind
+def test_sixteen_bits_are_computed_in_thirty_two(kind, length):
+    operation, make = KINDS[kind]
+    tensors = make(torch.Generator().manual_seed(0), length)
+    short = [x if x is None else x.bfloat16() for x in tensors]
+    o, S = operation(*short, output_final_state=True)
+    expected, state = operation(*(x if x is None else x.float() for x in short), output_final_state=True)
+    assert (o.dtype, S.dtype) == (torch.bfloat16, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        under_autocast, _ = operation(*(x if x is None else x.float() for x in short))
+    assert worst([under_autocast, o.float()], [expected, expected]) < 0.02
+    assert worst([under_autocast, S], [expected, state]) < (0.02 if kind.endswith("delta") else 1e-6)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"k": torch.zeros(1, 4, 2, 3)}, r"k must be \[2, 4, 2, 3\] .*got \[1, 4, 2, 3\]"),
+        ({"v": torch.zeros(2, 4, 2)}, r"v must be \[B, T, H, V\] .*got \[2, 4, 2\]"),
+        ({"w": torch.zeros(2, 4, 3)}, r"w must be \[2, 4, 2\] or \[2, 4, 2, 3\] .*got \[2, 4, 3\]"),
+        ({"initial_state": torch.zeros(2, 2, 5, 3)}, r"initial_state must be \[2, 2, 3, 5\] .*got \[2, 2, 5, 3\]"),
+        ({"a": torch.zeros(2, 4, 2, 3)}, "a and b go together"),
+        ({"engine": "fla"}, "fla engine needs CUDA tensors, got tensors on cpu"),
+        ({"engine": "triton"}, "unknown engine 'triton'"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, message):
+    arguments = {"q": torch.zeros(2, 4, 2, 3), "k": torch.zeros(2, 4, 2, 3), "v": torch.zeros(2, 4, 2, 5)} | change
+    with pytest.raises(ValueError, match=message):
+        recurrence(**arguments)
+
+
+def test_the_delta_rule_names_what_does_not_fit():
+    q = torch.zeros(2, 4, 2, 3)
+    with pytest.raises(ValueError, match=r"beta must be \[2, 4, 2\] .*got \[2, 4\]"):
+        gated_delta_rule(q, q, q, torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="T at least 1"):
+        gated_delta_rule(q[:, :0], q[:, :0], q[:, :0], torch.zeros(2, 0, 2))
+
+
+class OnCuda:
+    """What the choice of engine looks at, of a tensor on a GPU that need not be there."""
+
+    def __init__(self, *shape, dtype=torch.float32):
+        self.shape, self.dtype, self.device = shape, dtype, torch.device("cuda")
+
+
+def test_cuda_takes_fla_where_it_can_run():
+    choose = recurrence_module.choose_engine
+    narrow, wide = OnCuda(2, 64, 2, 256), OnCuda(2, 64, 2, 257)
+    assert choose("auto", narrow, narrow, delta=True) == "fla"
+    assert choose("auto", wide, wide, delta=False) == "fla"
+    assert choose("auto", wide, wide, delta=True) == "chunk"
+    assert choose("auto", OnCuda(2, 1, 2, 64), narrow, delta=True) == "step"
+    with pytest.raises(ValueError, match="head dimension of at most 256 with a and b, got K = 257"):
+        choose("fla", wide, wide, delta=True)
+    exact = OnCuda(2, 64, 2, 8, dtype=torch.float64)
+    assert choose("auto", exact, exact, delta=False) == "chunk"
+    with pytest.raises(ValueError, match="takes float32, bfloat16 or float16, got torch.float64"):
+        choose("fla", exact, exact, delta=False)
+    odd = OnCuda(2, 64, 2, 5, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="even head dimensions in 16 bits, got K = 5"):
+        choose("fla", odd, odd, delta=False)
+
+
+def test_fla_missing_is_named(monkeypatch):
+    monkeypatch.setattr(recurrence_module.importlib.util, "find_spec", lambda name: None)
+    q = OnCuda(2, 64, 2, 8)
+    assert recurrence_module.choose_engine("auto", q, q, delta=False) == "chunk"
+    with pytest.raises(ValueError, match="pip install flash-linear-attention"):
+        recurrence_module.choose_engine("fla", q, q, delta=False)
+
+
+def test_a_cpu_does_not_import_fla():
+    code = (
+        "import sys, torch; from mixers.ops.delta_rule import gated_delta_rule;"
+        "q = torch.ones(1, 4, 1, 4); gated_delta_rule(q, q, q, q[..., 0]); assert 'fla' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def fla_in_pytorch(monkeypatch):
+    """fla's own PyTorch operations in the place of its kernels, which must take the same arguments."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import fla.ops.gated_delta_rule as gated_delta
+        import fla.ops.generalized_delta_rule as generalized
+        import fla.ops.gla as gla
+        import fla.ops.linear_attn as linear_attn
+        import fla.ops.simple_gla as simple_gla
+        from fla.ops.gated_delta_rule.naive import naive_recurrent_gated_delta_rule
+        from fla.ops.generalized_delta_rule.dplr.naive import dplr_recurrence
+        from fla.ops.gla.naive import naive_recurrent_gla
+        from fla.ops.linear_attn.naive import naive_recurrent_linear_attn
+        from fla.ops.simple_gla.naive import naive_recurrent_simple_gla
+
+    def gla_scaled(q, k, v, g, scale, **states):
+        return naive_recurrent_gla(q * scale * q.shape[-1] ** 0.5, k, v, g, **states)  # has a scale of its own
+
+    def dplr(q, k, v, a, b, gk, scale, **states):
+        q = q * scale * q.shape[-1] ** 0.5
+        o, S = dplr_recurrence(*(x.transpose(1, 2) for x in (q, k, v, a, b, gk)), **states)
+        return o.transpose(1, 2), S
+
+    called = []
+
+    def replace(module, name, stand_in):
+        signature = inspect.signature(getattr(module, name))
+
+        def call(*arguments, **options):
+            called.append(name)
+            given = signature.bind(*arguments, **options).arguments
+            return stand_in(**given)
+
+        monkeypatch.setattr(module, name, call)
+
+    replace(linear_attn, "chunk_linear_attn", naive_recurrent_linear_attn)
+    replace(simple_gla, "chunk_simple_gla", naive_recurrent_simple_gla)
+    replace(gla, "chunk_gla", gla_scaled)
+    replace(generalized, "chunk_dplr_delta_rule", dplr)
+    replace(gated_delta, "chunk_gated_delta_rule", naive_recurrent_gated_delta_rule)
+    monkeypatch.setattr(recurrence_module, "fla_refusal", lambda q, v, delta: None)
+    return called
+
+
+FLA_KERNELS = {
+    "linear": "chunk_linear_attn",
+    "scalar-decay": "chunk_simple_gla",
+    "vector-decay": "chunk_gla",
+    "rank-one": "chunk_dplr_delta_rule",
+    "rank-one-scalar-decay": "chunk_dplr_delta_rule",
+    "rank-one-vector-decay": "chunk_dplr_delta_rule",
+    "delta": "chunk_gated_delta_rule",
+    "gated-delta": "chunk_gated_delta_rule",
+}
+
+
+@pytest.mark.parametrize("with_state", [False, True], ids=["no-state", "state"])
+@by_kind
+def test_fla_is_given_what_it_expects(kind, with_state, fla_in_pytorch):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(0)
+    tensors, state = make(g, 20), draw_state(g) if with_state else None
+    exact = run(operation, tensors, state, "reference", final=with_state)
+    assert worst(run(operation, tensors, state, "fla", torch.float32, with_state), exact) < 1e-5
+    assert fla_in_pytorch == [FLA_KERNELS[kind]]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="fla's kernels need a GPU")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("length", [1, 63, 64, 130])
+@by_kind
+def test_fla_equals_the_loop_over_time(kind, length):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(length)
+    tensors, state = [x if x is None else x.cuda() for x in make(g, length)], draw_state(g).cuda()
+    exact = run(operation, tensors, state, "reference")
+    assert worst(run(operation, tensors, state, "fla", torch.float32), exact) < 1e-2
+    assert worst(run(operation, tensors, state, "auto", torch.float32), exact) < 1e-2
