@@ -7,20 +7,40 @@
 Nothing here depends on the harness, and importing it does not import Triton, fla or numba.
 """
 
+from mixers.armt import ARMT
 from mixers.attention import SoftmaxAttention
 from mixers.base import SequenceMixer, State, state_elements
+from mixers.delta_net import DeltaNet
+from mixers.gated_delta_net import GatedDeltaNet
+from mixers.gla import GatedLinearAttention
+from mixers.h3 import H3
+from mixers.hgrn2 import HGRN2
 from mixers.linear_attention import LinearAttention
+from mixers.mamba2 import Mamba2
+from mixers.mom import MixtureOfMemories
 from mixers.ramnet import RAMNet
 from mixers.registry import MixerError, Option, build, describe, load, names, register
+from mixers.rwkv7 import RWKV7
 from mixers.short_conv import ShortConvolution
+from mixers.sliding_window import SlidingWindowAttention
 
 __all__ = [
+    "ARMT",
+    "H3",
+    "HGRN2",
+    "RWKV7",
+    "DeltaNet",
+    "GatedDeltaNet",
+    "GatedLinearAttention",
     "LinearAttention",
+    "Mamba2",
     "MixerError",
+    "MixtureOfMemories",
     "Option",
     "RAMNet",
     "SequenceMixer",
     "ShortConvolution",
+    "SlidingWindowAttention",
     "SoftmaxAttention",
     "State",
     "build",

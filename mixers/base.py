@@ -19,6 +19,9 @@ class SequenceMixer(nn.Module):
 
     Subclasses take ``(d_model, layer_idx=None, **options)``, every option with a default that works at
     d_model 64, and implement ``forward``, ``init_state``, ``step``, ``state_size`` and ``active_state_size``.
+
+    One that adds to the training loss also has ``get_auxiliary_loss()``, which returns a scalar for the last
+    ``forward`` (Zoology's convention); others need not have it.
     """
 
     def __init__(self, d_model: int, layer_idx: int | None = None) -> None:

@@ -15,8 +15,9 @@ from mixers.registry import register
 class ShortConvolution(SequenceMixer):
     """Gated short convolution: ``y = conv(x) * (W x + b) + x``, depthwise and causal.
 
-    From Zoology (Arora et al. 2024): note that the residual is inside the mixer. Parameters are named and
-    shaped as in its BaseConv (``projection``, ``conv.conv``), so its weights load.
+    Note that the residual is inside the mixer. Parameters are named and shaped as in Zoology's BaseConv
+    (``projection``, ``conv.conv``), so its weights load.
+    Source: Arora et al. 2023 (Zoology), arXiv 2312.04927.
     State: the last ``kernel_size - 1`` inputs.
 
     Args:

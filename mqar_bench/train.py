@@ -103,7 +103,7 @@ def run(config: RunConfig, report: Callable[[Progress], None] | None = None) -> 
 
 
 def training_loss(model: LanguageModel, batch: Batch, settings: TrainConfig) -> Tensor:
-    """Cross-entropy at the supervised positions, plus what the mixers add to it."""
+    """Cross-entropy at the supervised positions, plus what the mixers add to it: what is trained on and reported."""
     with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         loss = supervised_loss(model(batch.tokens, batch.positions), batch.answers)
     extra = model.auxiliary_loss()

@@ -48,6 +48,8 @@ class RAMNet(SequenceMixer):
     | 256 | 0.991, 0.993, 0.992 | 0.019, 0.015 | | 0.927, 0.027 |
     | 1024 | 0.993, 0.992, 0.993 | 0.008 | 0.109, 0.008 | 0.993, 0.634 |
 
+    Source: Xiao et al. 2026, arXiv 2602.11958.
+
     Parameters: ``q_proj``, ``k_proj``, ``v_proj``, ``norm``, ``o_proj``, and ``alpha_q``, ``alpha_k`` ``[H]``.
     State: S (H M D elements) and z (H M), float32, and the position, once per head, where a head uses CAPE. Active
     per token: K writes and K' reads of D + 1 elements in each head, and the positions.

@@ -13,11 +13,59 @@ D_MODEL = 16
 
 #: Option sets worth a test of their own, beside each mixer's defaults.
 VARIANTS = {
-    "attention": [{}, {"num_heads": 4, "bias": False}],
+    "attention": [{}, {"num_heads": 4, "bias": False}, {"num_heads": 2, "rotary": True}],
     "linear_attention": [
         {},
         {"normalize": True, "output_norm": "identity"},
         {"feature_map": "relu", "expand_k": 0.5},
+    ],
+    "gla": [
+        {},
+        {"use_short_conv": True, "use_output_gate": False, "expand_k": 0.75, "expand_v": 1.25},
+        {"use_short_conv": True, "conv_size": 1, "gate_logit_normalizer": 0.5, "gate_low_rank_dim": 3, "num_heads": 1},
+    ],
+    "delta_net": [
+        {},
+        {"use_short_conv": False, "use_gate": True, "expand_k": 0.75, "expand_v": 1.25},
+        {"use_beta": False, "allow_neg_eigval": True, "qk_activation": "elu", "qk_norm": "sum", "conv_size": 3},
+    ],
+    "gated_delta_net": [
+        {},
+        {"use_short_conv": False, "use_gate": False, "expand_v": 1.0, "head_dim": 5},
+        {"num_heads": 1, "num_v_heads": 3, "head_dim": 6, "expand_v": 0.5, "allow_neg_eigval": True, "conv_size": 2},
+    ],
+    "hgrn2": [
+        {"expand_ratio": 8},
+        {"expand_ratio": 6, "use_short_conv": True, "lower_bound": 0.3},
+        {"expand_ratio": 16, "use_short_conv": True, "conv_size": 2},
+    ],
+    "h3": [{}, {"d_state": 2}, {"d_state": 10, "head_dim": 4, "dt_min": 0.1, "dt_max": 1.0}],
+    "mamba2": [
+        {"head_dim": 8, "state_size": 12},
+        {"head_dim": 4, "state_size": 6, "n_groups": 2, "expand": 1, "conv_kernel": 1, "use_conv_bias": False},
+        {"head_dim": 8, "state_size": 5, "n_groups": 4, "conv_kernel": 2, "dt_min": 0.1, "dt_max": 2.0},
+    ],
+    "mom": [
+        {},
+        {"num_heads": 1, "head_dim": 6, "expand_v": 1.5, "num_memories": 3, "topk": 1, "shared_mem": False},
+        {"num_memories": 5, "topk": 3, "single_kv_proj": True, "use_output_gate": False, "conv_size": 2},
+        {"num_memories": 2, "topk": 2, "shared_mem": False, "conv_size": 1, "conv_bias": True, "aux_loss_scale": 0.0},
+    ],
+    "armt": [
+        {},
+        {"segment_size": 7, "num_mem_tokens": 3, "d_mem": 24, "num_heads": 4, "nu": 2},
+        {"segment_size": 1, "num_mem_tokens": 2, "d_mem": 4, "nu": 1, "correction": False},
+        {"segment_size": 20, "num_mem_tokens": 6, "d_mem": 3, "num_heads": 2, "normalize": False},
+    ],
+    "rwkv7": [
+        {"head_dim": 8},
+        {"head_dim": 4, "num_hidden_layers": 1, "decay_low_rank_dim": 3, "a_low_rank_dim": 5, "gate_low_rank_dim": 40},
+    ],
+    "sliding_window_attention": [
+        {},
+        {"window": 2, "num_heads": 4},
+        {"window": 7, "num_heads": 2, "rotary": True, "bias": False},
+        {"window": 200, "rotary": True},
     ],
     "short_conv": [{}, {"kernel_size": 1}, {"kernel_size": 5, "use_act": True}],
     "ramnet": [
@@ -73,7 +121,8 @@ def test_causal_and_batch_independent(name, options):
     t = 6
     (gradient,) = torch.autograd.grad(mixer(x)[1, t].square().sum(), x)
     assert gradient[1, : t + 1].abs().sum(-1).gt(0).any()
-    assert gradient[1, t + 1 :].eq(0).all(), "a later token changes an earlier output"
+    rounding = 1e-14 * gradient.abs().max() if name == "h3" else 0.0  # its FFT mixes positions within rounding
+    assert gradient[1, t + 1 :].abs().le(rounding).all(), "a later token changes an earlier output"
     assert gradient[[0, 2]].eq(0).all(), "another sequence changes an output"
 
 
