@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -102,7 +103,11 @@ def print_run(result: RunResult, store: Store, skipped: bool) -> None:
 
 
 def describe_mixer(name: str) -> dict[str, Any]:
-    """A mixer's name, summary and options, these with name, type, default and description."""
+    """A mixer's name, summary, source, state and options, as its docstring has them.
+
+    The summary is its first line, source and state are the paragraphs that begin ``Source:`` and ``State:``; options
+    have name, type, default and description.
+    """
     cls = mixers.load(name)
     documented = argument_docs(cls)
     options = [
@@ -114,7 +119,20 @@ def describe_mixer(name: str) -> dict[str, Any]:
         }
         for option in mixers.describe(name)
     ]
-    return {"name": name, "summary": (inspect.getdoc(cls) or "").partition("\n")[0], "options": options}
+    text = inspect.getdoc(cls) or ""
+    return {
+        "name": name,
+        "summary": text.partition("\n")[0],
+        "source": _paragraph(text, "Source"),
+        "state": _paragraph(text, "State"),
+        "options": options,
+    }
+
+
+def _paragraph(text: str, name: str) -> str:
+    """What a docstring says after ``name:`` at the beginning of a line, until a blank line or the next such name."""
+    found = re.search(rf"^{name}: (.*?)(?=\n\s*\n|\n[A-Z]\w+: |\Z)", text, re.MULTILINE | re.DOTALL)
+    return " ".join(found.group(1).split()) if found else ""
 
 
 def show_number(value: Any) -> str:

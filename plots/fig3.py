@@ -9,6 +9,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from plots.style import COLUMN, RC, order, style
 
+LEGEND_COLUMNS = 3
+
+#: Inches of a row of the legend.
+LEGEND_ROW = 0.13
+
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
     """The points of the figure: for each architecture and state size, the best learning rate.
@@ -59,7 +64,9 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 def figure(points: pd.DataFrame) -> Figure:
     """Draw the points of ``table``: one column wide, log2-spaced state sizes, chance-to-one accuracy."""
     with plt.rc_context(RC):
-        fig, ax = plt.subplots(figsize=COLUMN, layout="constrained")
+        rows = -(-points["mixer"].nunique() // LEGEND_COLUMNS)
+        height = COLUMN[1] + LEGEND_ROW * max(0, rows - 1)  # a long legend does not eat into the axes
+        fig, ax = plt.subplots(figsize=(COLUMN[0], height), layout="constrained")
         for mixer in order(points["mixer"]):
             line = points[points["mixer"] == mixer].sort_values("state_size")
             label, color, marker = style(mixer)
@@ -82,7 +89,7 @@ def figure(points: pd.DataFrame) -> Figure:
         ax.set_xlabel("Total state size (elements)")
         ax.set_ylabel("MQAR accuracy")
         ax.grid(alpha=0.3, linewidth=0.4)
-        fig.legend(loc="outside upper center", ncols=3, frameon=False, handlelength=1.4, columnspacing=1.0)
+        fig.legend(loc="outside upper center", ncols=LEGEND_COLUMNS, frameon=False, handlelength=1.4, columnspacing=1.0)
     plt.close(fig)
     return fig
 

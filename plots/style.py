@@ -32,14 +32,24 @@ class Style(NamedTuple):
     marker: str
 
 
-# Okabe and Ito's palette, told apart with any colour vision; markers differ too, for print in grey.
+# Okabe and Ito's palette and Tol's muted one, told apart with any colour vision; markers differ too, for print in grey.
 _STYLES = {
     "ramnet": Style("RAM-Net", "#D55E00", "o"),
     "attention": Style("Softmax attention", "#000000", "s"),
     "linear_attention": Style("Linear attention", "#0072B2", "^"),
+    "sliding_window_attention": Style("Sliding window", "#777777", "D"),
+    "gla": Style("GLA", "#56B4E9", "v"),
+    "delta_net": Style("DeltaNet", "#009E73", "<"),
+    "gated_delta_net": Style("Gated DeltaNet", "#117733", "P"),
+    "rwkv7": Style("RWKV-7", "#E69F00", ">"),
+    "mamba2": Style("Mamba2", "#CC79A7", "X"),
+    "hgrn2": Style("HGRN2", "#882255", "d"),
+    "h3": Style("H3", "#999933", "h"),
+    "mom": Style("MoM", "#332288", "*"),
+    "armt": Style("ARMT", "#AA4499", "p"),
     "short_conv": Style("Short convolution", "#999999", "x"),
 }
-_SPARE = [("#009E73", "D"), ("#CC79A7", "v"), ("#56B4E9", "P"), ("#E69F00", "X"), ("#F0E442", "*")]
+_SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 
 
 def style(mixer: str) -> Style:

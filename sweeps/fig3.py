@@ -9,7 +9,7 @@ from __future__ import annotations
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
 from mqar_bench.tasks import MQARConfig
 
-SCALES = ("smoke", "demo", "paper")
+SCALES = ("smoke", "demo", "laptop", "paper")
 
 CONV = MixerSpec(name="short_conv")
 
@@ -22,13 +22,57 @@ DEMO_TRAIN = ((64, 4, 40), (64, 8, 20), (128, 16, 30), (128, 32, 30))
 DEMO_TEST = ((64, 16, 256), (128, 32, 256), (256, 64, 128), (512, 128, 64))
 DEMO_BATCH = 48
 DEMO_RATES = {"attention": (5e-3, 1e-2, 2e-2), "linear_attention": (1e-2, 3e-2, 9e-2), "ramnet": (1e-2, 3e-2, 9e-2)}
+#: The laptop scale is the demo's task and training for every architecture: widths and options by mixer, smallest
+#: state first.
+LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
+    "attention": [(32, {}), (64, {})],
+    "ramnet": [
+        (64, {"order": 3, "sub_dim": 4, "head_v_dim": 32, "top_k": 16}),
+        (64, {"order": 4, "sub_dim": 4, "head_v_dim": 16, "top_k": 8}),
+        (64, {"order": 4, "sub_dim": 4, "head_v_dim": 32, "top_k": 8}),
+        (64, {"order": 5, "sub_dim": 4, "head_v_dim": 32, "top_k": 8}),
+    ],
+    "linear_attention": [(64, {"expand_k": e, "expand_v": e}) for e in (1.0, 2.0, 3.0)],
+    "gated_delta_net": [(64, {"head_dim": k, "expand_v": v}) for k, v in ((32, 1.0), (64, 1.0), (64, 2.0))],
+    "mamba2": [(64, {"head_dim": 32, "state_size": n}) for n in (16, 64, 128)],
+    "delta_net": [(64, {"expand_k": e, "expand_v": e}) for e in (1.0, 2.0, 3.0)],
+    "gla": [(64, {"expand_k": e, "expand_v": e}) for e in (1.0, 2.0, 3.0)],
+    "rwkv7": [(64, {"head_dim": 32}), (64, {"head_dim": 64}), (128, {"head_dim": 64})],
+    # gates that start at 1/2 forget what a query asks for before it comes
+    "hgrn2": [(d, {"expand_ratio": f, "lower_bound": 0.9}) for d, f in ((64, 32), (64, 64), (128, 128))],
+    "sliding_window_attention": [(64, {"window": w}) for w in (16, 32, 64)],
+    "h3": [(64, {"d_state": n}) for n in (16, 64, 128)],
+    "armt": [(64, {"d_mem": m}) for m in (16, 32, 64)],
+    "mom": [(64, {"num_memories": m}) for m in (2, 4, 8)],
+}
+LAPTOP_RATES = DEMO_RATES | dict.fromkeys(
+    ("gated_delta_net", "mamba2", "delta_net", "gla", "rwkv7", "hgrn2", "h3", "armt", "mom"), (3e-3, 1e-2, 3e-2)
+)
+LAPTOP_RATES["sliding_window_attention"] = DEMO_RATES["attention"]
+#: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
+WIDTHS = (64, 128, 256)
+PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
+    "attention": [(d, {"num_heads": 2, "dropout": 0.1}) for d in (32, 64, 128)],
+    "linear_attention": [(d, {"num_heads": 2}) for d in WIDTHS],
+    "ramnet": [(64, {"order": u, "sub_dim": 4, "head_v_dim": 32, "top_k": 8}) for u in (3, 4, 5, 6)],
+    "gated_delta_net": [(d, {"num_heads": 2, "expand_v": 2.0}) for d in WIDTHS],
+    "mamba2": [(d, {"head_dim": 32, "state_size": n}) for d, n in ((64, 16), (128, 16), (128, 64))],
+    "delta_net": [(d, {"num_heads": 2}) for d in WIDTHS],
+    "gla": [(d, {"num_heads": 2, "expand_k": 1.0}) for d in WIDTHS],
+    "rwkv7": [(d, {"head_dim": 64}) for d in WIDTHS],
+    "hgrn2": [(d, {"expand_ratio": d // 2, "lower_bound": 0.9}) for d in WIDTHS],
+    "sliding_window_attention": [(128, {"window": w}) for w in (8, 32, 128, 512)],
+    "h3": [(d, {"d_state": d // 4, "head_dim": 2}) for d in WIDTHS],
+    "armt": [(d, {"d_mem": d // 2, "segment_size": 16}) for d in WIDTHS],
+    "mom": [(d, {"num_memories": 4}) for d in WIDTHS],
+}
 #: numpy.logspace(-3, -1.5, 4), rounded.
 PAPER_RATES = (1e-3, 3.1623e-3, 1e-2, 3.1623e-2)
 
 
 def configs(scale: str) -> list[RunConfig]:
     """The runs of the sweep at ``scale``."""
-    return {"smoke": smoke, "demo": demo, "paper": paper}[scale]()
+    return {"smoke": smoke, "demo": demo, "laptop": laptop, "paper": paper}[scale]()
 
 
 def ramnet(order: int, head_v_dim: int, top_k: int) -> MixerSpec:
@@ -48,23 +92,25 @@ def smoke() -> list[RunConfig]:
     data = DataConfig(
         train=(MQARConfig(num_examples=128, **task),), test=(MQARConfig(num_examples=64, **task),), fresh=True
     )
-    specs = (
-        MixerSpec(name="attention"),
-        MixerSpec(name="linear_attention"),
-        ramnet(order=2, head_v_dim=8, top_k=4),
-        ramnet(order=3, head_v_dim=8, top_k=4),
-    )
+    small = {
+        "gla": {"gate_low_rank_dim": 4},
+        "hgrn2": {"expand_ratio": 8},
+        "rwkv7": {"head_dim": 8},
+        "mamba2": {"head_dim": 8, "state_size": 8},
+        "h3": {"d_state": 8},
+        "sliding_window_attention": {"window": 8},
+        "armt": {"d_mem": 8, "segment_size": 8},
+        "mom": {"num_memories": 2, "topk": 1},
+        "ramnet": {"order": 2, "sub_dim": 4, "head_v_dim": 8, "top_k": 4},
+    }
+    specs = [MixerSpec(name=name, options=small.get(name, {})) for name in LAPTOP_MODELS]
+    specs.append(ramnet(order=3, head_v_dim=8, top_k=4))
     train = TrainConfig(max_epochs=2, batch_size=32, learning_rate=1e-2)
     return [run("smoke", spec, 16, data, train) for spec in specs]
 
 
 def demo() -> list[RunConfig]:
     """Minutes on two CPU cores: a small vocabulary, up to 32 pairs in training and 128 in the longest test."""
-    data = DataConfig(
-        train=tuple(demo_task(n, k, steps * DEMO_BATCH) for n, k, steps in DEMO_TRAIN),
-        test=tuple(demo_task(n, k, examples) for n, k, examples in DEMO_TEST),
-        fresh=True,
-    )
     specs = [(d_model, MixerSpec(name="attention")) for d_model in (32, 64)]
     for expand in (1.0, 2.0, 3.0):
         specs.append((64, MixerSpec(name="linear_attention", options={"expand_k": expand, "expand_v": expand})))
@@ -72,10 +118,35 @@ def demo() -> list[RunConfig]:
     specs.append((64, ramnet(order=4, head_v_dim=16, top_k=8)))
     specs.append((64, ramnet(order=4, head_v_dim=32, top_k=8)))
     return [
-        run("demo", spec, d_model, data, demo_training(rate))
+        run("demo", spec, d_model, demo_data(), demo_training(rate))
         for d_model, spec in specs
         for rate in DEMO_RATES[spec.name]
     ]
+
+
+def laptop() -> list[RunConfig]:
+    """Two hours on two CPU cores: the demo's task for every architecture, at several state sizes.
+
+    By rank in state size, so that an interrupted sweep has the smallest models of all architectures first.
+    """
+    models = [
+        (rank, d_model, MixerSpec(name=name, options=options))
+        for name, sizes in LAPTOP_MODELS.items()
+        for rank, (d_model, options) in enumerate(sizes)
+    ]
+    return [
+        run("laptop", spec, d_model, demo_data(), demo_training(rate))
+        for _, d_model, spec in sorted(models, key=lambda model: model[0])
+        for rate in LAPTOP_RATES[spec.name]
+    ]
+
+
+def demo_data() -> DataConfig:
+    return DataConfig(
+        train=tuple(demo_task(n, k, steps * DEMO_BATCH) for n, k, steps in DEMO_TRAIN),
+        test=tuple(demo_task(n, k, examples) for n, k, examples in DEMO_TEST),
+        fresh=True,
+    )
 
 
 def demo_task(length: int, pairs: int, examples: int) -> MQARConfig:
@@ -101,13 +172,11 @@ def paper() -> list[RunConfig]:
         train=tuple(MQARConfig(input_seq_len=n, num_kv_pairs=k, num_examples=count) for n, k, count in PAPER_TRAIN),
         test=tuple(MQARConfig(input_seq_len=n, num_kv_pairs=k, num_examples=1_000) for n, k in PAPER_TEST),
     )
-    models: list[tuple[int, MixerSpec]] = []
-    for d_model in (32, 64, 128):
-        models.append((d_model, MixerSpec(name="attention", options={"num_heads": 2, "dropout": 0.1})))
-    for d_model in (64, 128, 256):
-        models.append((d_model, MixerSpec(name="linear_attention", options={"num_heads": 2})))
-    for order in (3, 4, 5, 6):
-        models.append((64, ramnet(order=order, head_v_dim=32, top_k=8)))
+    models = [
+        (d_model, MixerSpec(name=name, options=options))
+        for name, sizes in PAPER_MODELS.items()
+        for d_model, options in sizes
+    ]
     return [
         run("paper", spec, d_model, data, TrainConfig(learning_rate=rate, batch_size=256, test_batch_size=32))
         for d_model, spec in models

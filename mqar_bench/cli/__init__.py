@@ -2,7 +2,7 @@
 
 # each adds its commands, which help lists in this order
 from mqar_bench.cli import train  # noqa: F401, I001
-from mqar_bench.cli import look  # noqa: F401
+from mqar_bench.cli import look, size  # noqa: F401
 from mqar_bench.cli.app import app, main
 from mqar_bench.perf import command
 

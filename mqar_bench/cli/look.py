@@ -112,13 +112,15 @@ def list_mixers(
         rows = []
         for mixer in described:
             options = ", ".join(f"{o['name']}={show_json(o['default'])}" for o in mixer["options"])
-            rows.append([mixer["name"], f"{plain(mixer['summary'])}\n  {options}"])
-        print_table(["mixer", "what it is, and its options with their defaults"], rows)
+            parts = [mixer["summary"], mixer["source"], mixer["state"] and f"State: {mixer['state']}", f"  {options}"]
+            rows.append([mixer["name"], "\n".join(plain(part) for part in parts if part)])
+        print_table(["mixer", "what it is, its source, its state, and its options with their defaults"], rows)
     else:
-        print(plain(described[0]["summary"]))
-        rows = [
-            [o["name"], o["type"], show_json(o["default"]), plain(o["description"])] for o in described[0]["options"]
-        ]
+        (mixer,) = described
+        for part in (mixer["summary"], mixer["source"], mixer["state"] and f"State: {mixer['state']}"):
+            if part:
+                print(plain(part))
+        rows = [[o["name"], o["type"], show_json(o["default"]), plain(o["description"])] for o in mixer["options"]]
         print_table(["option", "type", "default", "what it is"], rows)
 
 

@@ -1,9 +1,12 @@
+from collections import defaultdict
+
 import pytest
 
 import mixers
 import sweeps
 from mqar_bench.data import build_data
 from mqar_bench.model import LanguageModel
+from mqar_bench.state_size import count_state
 
 CASES = [pytest.param(name, scale, id=f"{name}-{scale}") for name in sweeps.names() for scale in sweeps.scales(name)]
 
@@ -65,3 +68,12 @@ def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError) as error:
         call()
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_fig3_has_every_architecture_at_several_state_sizes(scale):
+    sizes = defaultdict(set)
+    for model in {config.model.model_dump_json(): config.model for config in sweeps.load("fig3", scale)}.values():
+        sizes[model.mixers[1].name].add(count_state(model, 512).total)
+    assert set(sizes) == set(mixers.names()) - {"short_conv"}
+    assert all(len(found) >= 2 for found in sizes.values())
