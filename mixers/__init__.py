@@ -1,7 +1,7 @@
 """Sequence mixers: ``[B, T, d_model] -> [B, T, d_model]``, causal, with a counted state.
 
     >>> mixers.names()
-    ('attention', 'linear_attention', 'ramnet', 'short_conv')
+    ('armt', 'attention', 'delta_net', 'gated_delta_net', 'gla', ...
     >>> mixers.build("ramnet", d_model=64, top_k=8)
 
 Nothing here depends on the harness, and importing it does not import Triton, fla or numba.

@@ -84,12 +84,13 @@ def ours(kind: str, engine: Engine) -> Operation:
         q, k, v, *rest = inputs
         scale = q.shape[-1] ** -0.5
         if kind in ("delta", "gated delta"):
-            beta, g = (*rest, None)[:2]
-            return gated_delta_rule(q, k, v, beta, g, scale, engine=engine)[0]
+            g = rest[1] if len(rest) > 1 else None
+            return gated_delta_rule(q, k, v, rest[0], g, scale, engine=engine)[0]
         w, a, b = (*rest, None, None, None)[:3]
         if kind == "kda":
             beta, w = rest
-            k, a, b = beta[..., None] * k, w.exp() * k, -beta[..., None] * k
+            a, k = w.exp() * k, beta[..., None] * k
+            b = -k
         elif kind == "rwkv7":
             a, b, w = rest
         return recurrence(q, k, v, w, a, b, scale, engine=engine)[0]

@@ -8,7 +8,8 @@
 | any | given | ``chunk_dplr_delta_rule``, w spread over the channels |
 
 and ``chunk_gated_delta_rule`` for the gated delta rule, whose beta cannot be told from a and b; it also serves the
-plain delta rule, since ``chunk_delta_rule`` refuses float32. Layouts, also of states, are ours; a default scale is not.
+plain delta rule, since ``chunk_delta_rule`` refuses float32. Layouts are ours, the state's too; fla's scale has another
+default, so it is always given.
 """
 
 from __future__ import annotations
