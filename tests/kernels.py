@@ -101,7 +101,7 @@ def address(order: int, sub_dim: int, top_k: int, dtype=torch.float32, cape=Fals
     w, slots = torch.zeros(1, 2, 3, top_k), torch.zeros(1, 2, 3, top_k, dtype=torch.int32)
 
     def call():
-        address_triton._decode_address(x, top_k, *place)
+        address_triton.decode_address_triton(x, top_k, *place)
         address_triton._decode_address_backward(x, w, slots, w, *place)
 
     return f"{sub_dim}^{order} top {top_k}, {TYPES[dtype]}" + (", CAPE" * cape), call
@@ -126,7 +126,7 @@ def step(order: int, sub_dim: int, top_k: int, width: int, dtype=torch.bfloat16,
     q, v = torch.zeros(B, H, order, sub_dim, dtype=dtype), torch.zeros(B, H, width, dtype=dtype)
     S, z, alpha = torch.zeros(B, H, M, width), torch.zeros(B, H, M), torch.zeros(H)
     place = (torch.zeros(B, H, dtype=torch.int64), torch.ones(H, dtype=torch.bool)) if cape else (None, None)
-    call = lambda: step_triton._step(q, q, v, S, z, top_k, top_k, 1.0, 1e-6, alpha, alpha, *place)  # noqa: E731
+    call = lambda: step_triton.step_triton(q, q, v, S, z, top_k, top_k, 1.0, 1e-6, alpha, alpha, *place)  # noqa: E731
     return f"{sub_dim}^{order} top {top_k}, D {width}, {TYPES[dtype]}" + (", CAPE" * cape), call
 
 

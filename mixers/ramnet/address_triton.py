@@ -225,7 +225,10 @@ def _places(position: Tensor | None, cape: Tensor | None, lead: torch.Size) -> t
 
 
 @operator("mixers::ramnet_decode_address")
-def _decode_address(logits: Tensor, top_k: int, position: Tensor | None, cape: Tensor | None) -> tuple[Tensor, Tensor]:
+def decode_address_triton(
+    logits: Tensor, top_k: int, position: Tensor | None, cape: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Exact Top-K addresses, CAPE included; see ``mixers.ramnet.decode_address``."""
     *lead, U, P = logits.shape
     logits = logits.contiguous()
     w = logits.new_empty(*lead, top_k, dtype=torch.float32)
@@ -240,7 +243,7 @@ def _decode_address(logits: Tensor, top_k: int, position: Tensor | None, cape: T
     return w, slots
 
 
-@_decode_address.register_fake
+@decode_address_triton.register_fake
 def _(logits, top_k, position, cape):
     lead = logits.shape[:-2]
     return (
@@ -283,11 +286,4 @@ def _backward(ctx, dw, _dslots):
     return _decode_address_backward(logits, w, slots, dw, position, cape), None, None, None
 
 
-_decode_address.register_autograd(_backward, setup_context=_keep)
-
-
-def decode_address_triton(
-    logits: Tensor, top_k: int, position: Tensor | None = None, cape: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Exact Top-K addresses, CAPE included. See ``mixers.ramnet.decode_address``; weights are float32, slots int32."""
-    return _decode_address(logits, top_k, position, cape)
+decode_address_triton.register_autograd(_backward, setup_context=_keep)

@@ -277,8 +277,8 @@ def ramnet_step(
             from mixers.ramnet.step_triton import step_triton  # triton is slow to import
 
             return step_triton(
-                q, k, v, S, z, top_k, read_top_k, gamma, eps, alpha_q, alpha_k, position, cape
-            )  # fmt: skip
+                q, k, v, S, z, top_k, read_top_k, float(gamma), float(eps), alpha_q, alpha_k, position, cape
+            )
         if alpha_q is not None and alpha_k is not None:
             q, k = q * alpha_q.exp()[:, None, None], k * alpha_k.exp()[:, None, None]
         here = None if position is None else position[:, :1]

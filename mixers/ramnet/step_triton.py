@@ -71,41 +71,6 @@ def step_kernel(
 
 
 @operator("mixers::ramnet_step", mutates_args=("S", "z", "position"))
-def _step(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    S: Tensor,
-    z: Tensor,
-    top_k: int,
-    read_top_k: int,
-    gamma: float,
-    eps: float,
-    alpha_q: Tensor | None,
-    alpha_k: Tensor | None,
-    position: Tensor | None,
-    cape: Tensor | None,
-) -> Tensor:
-    B, H, U, P = q.shape
-    D = v.shape[-1]
-    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-    o = torch.empty_like(v)
-    log_k = (max(top_k, read_top_k) - 1).bit_length()
-    block_d = triton.next_power_of_2(D)
-    step_kernel[(B * H,)](
-        q, k, v, S, z, o, alpha_q, alpha_k, position, cape, H, top_k, read_top_k, gamma, eps,
-        U=U, P=P, M=P**U, DIGITS=min(16, triton.next_power_of_2(P)), LOG_K=log_k, D=D, BLOCK_D=block_d,
-        GAMMA=int(gamma) if gamma in (0.0, 1.0) else None, SCALED=alpha_q is not None, CAPE=cape is not None,
-        num_warps=min(8, max(1, (block_d << log_k) // 1024)),
-    )  # fmt: skip
-    return o
-
-
-@_step.register_fake
-def _(q, k, v, S, z, top_k, read_top_k, gamma, eps, alpha_q, alpha_k, position, cape):
-    return torch.empty_like(v, memory_format=torch.contiguous_format)
-
-
 def step_triton(
     q: Tensor,
     k: Tensor,
@@ -122,6 +87,21 @@ def step_triton(
     cape: Tensor | None,
 ) -> Tensor:
     """One token on the GPU, in one launch; see ``mixers.ramnet.ramnet_step``."""
-    if position is None:
-        cape = None
-    return _step(q, k, v, S, z, top_k, read_top_k, float(gamma), float(eps), alpha_q, alpha_k, position, cape)
+    B, H, U, P = q.shape
+    D = v.shape[-1]
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    o = torch.empty_like(v)
+    log_k = (max(top_k, read_top_k) - 1).bit_length()
+    block_d = triton.next_power_of_2(D)
+    step_kernel[(B * H,)](
+        q, k, v, S, z, o, alpha_q, alpha_k, position, cape, H, top_k, read_top_k, gamma, eps,
+        U=U, P=P, M=P**U, DIGITS=min(16, triton.next_power_of_2(P)), LOG_K=log_k, D=D, BLOCK_D=block_d,
+        GAMMA=int(gamma) if gamma in (0.0, 1.0) else None, SCALED=alpha_q is not None, CAPE=cape is not None,
+        num_warps=min(8, max(1, (block_d << log_k) // 1024)),
+    )  # fmt: skip
+    return o
+
+
+@step_triton.register_fake
+def _(q, k, v, S, z, top_k, read_top_k, gamma, eps, alpha_q, alpha_k, position, cape):
+    return torch.empty_like(v, memory_format=torch.contiguous_format)

@@ -351,7 +351,7 @@ def test_the_operators_keep_their_promises_to_the_compiler(short_chunks):
 
     x = torch.randn(1, 4, 2, 2, 3, generator=generator(0)).to(DEVICE).requires_grad_()
     t, cape = torch.arange(4, device=DEVICE), torch.tensor([True, False], device=DEVICE)
-    torch.library.opcheck(address_triton._decode_address, (x, 3, t, cape))
+    torch.library.opcheck(address_triton.decode_address_triton, (x, 3, t, cape))
     w, w_idx, r, r_idx, v, S, z = (t.to(DEVICE) for t in draw(5, B=1))
     for leaf in (w, r, v, S, z):
         leaf.requires_grad_()
@@ -360,7 +360,7 @@ def test_the_operators_keep_their_promises_to_the_compiler(short_chunks):
     S, z, v = S.detach(), z.detach(), v[:, 0].detach()
     position = torch.zeros(1, 1, dtype=torch.int64, device=DEVICE)
     on = torch.ones(1, dtype=torch.bool, device=DEVICE)
-    torch.library.opcheck(step_triton._step, (q, k, v, S, z, 3, 3, 1.0, 1e-3, None, None, position, on))
+    torch.library.opcheck(step_triton.step_triton, (q, k, v, S, z, 3, 3, 1.0, 1e-3, None, None, position, on))
 
 
 @pytest.mark.skipif(not BIG, reason="CUDA graphs need a GPU")
