@@ -74,6 +74,8 @@ class Store:
         for path, line, text in self._texts(problems):
             try:
                 result = _parse(text)
+            except _Measurement:
+                continue
             except _NotARecord as error:
                 problems.append(f"{path}{f':{line}' if line else ''}: {error}")
                 continue
@@ -145,11 +147,17 @@ class _NotARecord(ValueError):
     """Why a text is no record."""
 
 
+class _Measurement(_NotARecord):
+    """What `mqar-bench perf` wrote: no run's record, and at home here all the same."""
+
+
 def _parse(text: bytes) -> RunResult:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _NotARecord(f"not JSON, or cut off ({error})" if text.strip() else "empty") from None
+    if isinstance(values, dict) and "perf_schema_version" in values:
+        raise _Measurement("a record of `mqar-bench perf`")
     if not isinstance(values, dict) or "schema_version" not in values:
         raise _NotARecord("not a record of a run (no schema_version)")
     if values["schema_version"] != SCHEMA_VERSION:

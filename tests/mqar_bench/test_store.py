@@ -186,3 +186,8 @@ def test_a_row_for_each_run_with_what_it_lacks_missing():
     assert failed["error"] == "one" and failed["status"] == "failed" and failed["epochs"] == 0
     assert failed[["state_size", "accuracy", "accuracy/L64-kv8", "option.top_k", "git_commit"]].isna().all()
     assert frame["state_size"].dtype == "Int64"  # whole numbers stay whole beside a missing one
+
+
+def test_measurements_of_perf_may_lie_among_the_records(tmp_path):
+    (tmp_path / "perf.json").write_text('{"perf_schema_version": 1}')
+    assert Store(tmp_path).results() == ([], [])
