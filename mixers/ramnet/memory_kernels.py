@@ -38,6 +38,11 @@ _LAST = tl.constexpr(1 << 19)
 _UNSPECIALISED = ["T", "H", "K", "R", "one"]  # one kernel for all of them
 
 
+def decay_case(gamma: float) -> int | None:
+    """GAMMA of the kernels: the exponents whose decay needs no power."""
+    return int(gamma) if gamma in (0.0, 1.0) else None
+
+
 @triton.jit
 def decay(w, gamma, GAMMA: tl.constexpr):
     """``(1 - w) ** gamma``; GAMMA names the cases 0 and 1, else is None."""

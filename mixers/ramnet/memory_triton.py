@@ -80,11 +80,6 @@ def _plan(v: Tensor, K: int, R: int, M: int) -> _Plan:
     return _Plan(B, T, H, D, K, R, M)
 
 
-def _which(gamma: float) -> int | None:
-    """The decay's constant case, for the kernels."""
-    return int(gamma) if gamma in (0.0, 1.0) else None
-
-
 def _key_dtype(plan: _Plan) -> torch.dtype:
     return torch.int32 if plan.rows * plan.M < 2**31 else torch.int64
 
@@ -149,7 +144,7 @@ def _pdma(
     accesses = _sorted(plan, w, w_idx, r, r_idx)
     o, S_out, z_out, carry, carry_z = _outputs(plan, v, S, z, keep)
     effect, effect_z, passed = torch.empty_like(carry), torch.empty_like(carry_z), torch.empty_like(carry_z)
-    case = {"GAMMA": _which(gamma), "GIVEN": S is not None}
+    case = {"GAMMA": kernels.decay_case(gamma), "GIVEN": S is not None}
     kernels.tails_kernel[(plan.rows * plan.chunks,)](
         *accesses, v, S, z, effect, effect_z, passed,
         gamma, plan.length, plan.number, plan.M, 1, **case, **plan.tile,
@@ -219,7 +214,7 @@ def _pdma_backward(
     tiles = plan.length >> plan.log_rows
     tile_x, tile_z = carry.new_empty(plan.rows, tiles, plan.D), carry.new_empty(plan.rows, tiles)
     effect, effect_z, passed = torch.empty_like(carry), torch.empty_like(carry_z), torch.empty_like(carry_z)
-    case = {"GAMMA": _which(gamma), "GIVEN": S is not None, "CHAINED": dS_out is not None}
+    case = {"GAMMA": kernels.decay_case(gamma), "GIVEN": S is not None, "CHAINED": dS_out is not None}
     kernels.read_gradients_kernel[(plan.rows * plan.chunks,)](
         *accesses, v, S, z, carry, carry_z, do, dS_out, dz_out,
         dr, dz_reads, tile_x, tile_z, effect, effect_z, passed,

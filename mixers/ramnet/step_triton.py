@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mixers.ramnet.address_triton import read_keys, select_slots
 from mixers.ramnet.launch_triton import operator
-from mixers.ramnet.memory_kernels import decay
+from mixers.ramnet.memory_kernels import decay, decay_case
 
 
 @triton.jit
@@ -96,7 +96,7 @@ def step_triton(
     step_kernel[(B * H,)](
         q, k, v, S, z, o, alpha_q, alpha_k, position, cape, H, top_k, read_top_k, gamma, eps,
         U=U, P=P, M=P**U, DIGITS=min(16, triton.next_power_of_2(P)), LOG_K=log_k, D=D, BLOCK_D=block_d,
-        GAMMA=int(gamma) if gamma in (0.0, 1.0) else None, SCALED=alpha_q is not None, CAPE=cape is not None,
+        GAMMA=decay_case(gamma), SCALED=alpha_q is not None, CAPE=cape is not None,
         num_warps=min(8, max(1, (block_d << log_k) // 1024)),
     )  # fmt: skip
     return o
