@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import RecurrentMixer, State, init_linear
+from mixers.checks import check_size
 from mixers.layers import l2_norm
 from mixers.registry import register
 
 EPS = 1e-5
+MAX_NU = 1024  # features are made shift by shift
 
 
 @register("armt")
@@ -70,10 +72,8 @@ class ARMT(RecurrentMixer):
         normalize: bool = True,
     ) -> None:
         super().__init__(d_model, layer_idx)
-        sizes = {"segment_size": segment_size, "num_mem_tokens": num_mem_tokens, "d_mem": d_mem, "nu": nu}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        check_size(segment_size=segment_size, num_mem_tokens=num_mem_tokens, d_mem=d_mem)
+        check_size(1, MAX_NU, nu=nu)
         if nu > 2 * d_mem:
             raise ValueError(f"nu must be at most 2 d_mem = {2 * d_mem}, got {nu}")
         if num_heads < 1 or d_model % num_heads:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import RecurrentMixer, State, init_linear
+from mixers.checks import MAX_STD, check_number
 from mixers.registry import register
 from mixers.rotary import check_rotary, rotate
 
@@ -48,6 +49,7 @@ class SoftmaxAttention(RecurrentMixer):
             raise ValueError(f"d_model {d_model} must be a multiple of num_heads {num_heads}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+        check_number(0, MAX_STD, out_init_std=out_init_std)
         if rotary:
             check_rotary(d_model // num_heads, rotary_base)
         self.num_heads = num_heads

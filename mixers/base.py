@@ -7,11 +7,30 @@ a state. It knows nothing of the harness, so it also works wherever a module cal
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
+from mixers.checks import MAX_WIDTH, check_size
+
 #: What decoding carries: named tensors, each with the batch as its first dimension.
 State = dict[str, Tensor]
+
+
+class EngineChoice(NamedTuple):
+    """The engine that computes a mixer, ``torch`` for plain PyTorch, and why not the device's fastest (None: it is)."""
+
+    name: str
+    reason: str | None = None
+
+
+class TensorKind(NamedTuple):
+    """What the choice of an engine looks at in a tensor, without the tensor; its device need not be there."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
 
 
 class SequenceMixer(nn.Module):
@@ -26,8 +45,7 @@ class SequenceMixer(nn.Module):
 
     def __init__(self, d_model: int, layer_idx: int | None = None) -> None:
         super().__init__()
-        if d_model < 1:
-            raise ValueError(f"d_model must be at least 1, got {d_model}")
+        check_size(1, MAX_WIDTH, d_model=d_model)
         self.d_model = d_model
         self.layer_idx = layer_idx
 
@@ -67,6 +85,15 @@ class SequenceMixer(nn.Module):
     def active_state_size(self, sequence_length: int) -> int:
         """Elements of the state read or written per token at ``sequence_length``."""
         raise NotImplementedError
+
+    def engine(self, device: torch.device, dtype: torch.dtype = torch.float32, decoding: bool = False) -> EngineChoice:
+        """What would compute ``forward``, or with ``decoding`` ``step``, if parameters and inputs were ``dtype`` on
+        ``device``. Needs no data, nor the device. Mixers whose operations choose an engine ask that choice.
+
+        Raises:
+            ValueError: the engine asked for cannot run there.
+        """
+        return EngineChoice("torch")
 
     def set_training_progress(self, progress: float) -> None:
         """Told before every training step which fraction (0 to 1) of training is done; for schedules."""

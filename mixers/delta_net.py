@@ -46,6 +46,8 @@ class DeltaNet(MatrixStateMixer):
         qk_norm: ``l2``, or ``sum`` of absolute values.
     """
 
+    delta = True
+
     def __init__(
         self,
         d_model: int,

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import State, init_linear
+from mixers.checks import check_size, scaled_size
 from mixers.layers import GatedRMSNorm, l2_norm
 from mixers.matrix_state import MatrixStateMixer
 from mixers.ops.delta_rule import gated_delta_rule
@@ -45,6 +46,8 @@ class GatedDeltaNet(MatrixStateMixer):
         allow_neg_eigval: twice the beta, so that a transition can reflect (Grazzi et al. 2024, arXiv 2411.12537).
     """
 
+    delta = True
+
     def __init__(
         self,
         d_model: int,
@@ -59,15 +62,16 @@ class GatedDeltaNet(MatrixStateMixer):
         allow_neg_eigval: bool = False,
     ) -> None:
         super().__init__(d_model, layer_idx)
-        if num_heads < 1:
-            raise ValueError(f"num_heads must be at least 1, got {num_heads}")
+        check_size(num_heads=num_heads)
         num_v_heads = num_heads if num_v_heads is None else num_v_heads
-        if num_v_heads < 1 or num_v_heads % num_heads:
+        check_size(num_v_heads=num_v_heads)
+        if num_v_heads % num_heads:
             raise ValueError(f"num_v_heads must be a positive multiple of num_heads {num_heads}, got {num_v_heads}")
         head_dim = d_model // num_heads if head_dim is None else head_dim
         if head_dim < 1:
             raise ValueError(f"head_dim must be at least 1, got {head_dim} (d_model {d_model}, num_heads {num_heads})")
-        head_v_dim = int(head_dim * expand_v + 1e-6)
+        check_size(head_dim=head_dim)
+        head_v_dim = scaled_size("expand_v", head_dim, expand_v)
         if head_v_dim < 1:
             raise ValueError(f"expand_v times head_dim {head_dim} must be at least 1, got {head_dim * expand_v}")
         self.num_heads, self.num_v_heads = num_heads, num_v_heads

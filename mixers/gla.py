@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import State, init_linear
+from mixers.checks import check_size
 from mixers.layers import GatedRMSNorm
 from mixers.matrix_state import MatrixStateMixer, head_width
 from mixers.ops.recurrence import recurrence
@@ -55,10 +56,9 @@ class GatedLinearAttention(MatrixStateMixer):
         super().__init__(d_model, layer_idx)
         head_k_dim = head_width("expand_k", d_model, expand_k, num_heads)
         head_v_dim = head_width("expand_v", d_model, expand_v, num_heads)
-        if gate_logit_normalizer <= 0:
+        if not gate_logit_normalizer > 0:
             raise ValueError(f"gate_logit_normalizer must be above 0, got {gate_logit_normalizer}")
-        if gate_low_rank_dim < 1:
-            raise ValueError(f"gate_low_rank_dim must be at least 1, got {gate_low_rank_dim}")
+        check_size(gate_low_rank_dim=gate_low_rank_dim)
         self.num_heads = num_heads
         self.gate_logit_normalizer = gate_logit_normalizer
         self.state_shape = num_heads, head_k_dim, head_v_dim

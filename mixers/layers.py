@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mixers.checks import MAX_TAPS, check_size
+
 
 class CausalConv1d(nn.Conv1d):
     """Depthwise causal convolution over ``[B, T, C]`` and its activation, fla's ShortConvolution.
@@ -28,8 +30,7 @@ class CausalConv1d(nn.Conv1d):
         bias: bool = False,
         activation: Literal["silu", "identity"] = "silu",
     ) -> None:
-        if kernel_size < 1:
-            raise ValueError(f"the convolution's kernel size must be at least 1, got {kernel_size}")
+        check_size(1, MAX_TAPS, kernel_size=kernel_size)
         super().__init__(channels, channels, kernel_size, groups=channels, bias=bias)
         self.activation = activation
 

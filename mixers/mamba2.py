@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixers.base import RecurrentMixer, State
+from mixers.base import EngineChoice, RecurrentMixer, State
+from mixers.checks import MAX_TAPS, check_size
 from mixers.layers import CausalConv1d
-from mixers.ops.recurrence import recurrence
+from mixers.ops.recurrence import engine_for, recurrence
 from mixers.registry import register
 
 A_RANGE = (1.0, 16.0)  # of -A at the start
@@ -64,9 +65,8 @@ class Mamba2(RecurrentMixer):
         dt_max: float = 0.1,
     ) -> None:
         super().__init__(d_model, layer_idx)
-        for name, value in (("state_size", state_size), ("expand", expand), ("conv_kernel", conv_kernel)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_size(state_size=state_size, expand=expand)
+        check_size(1, MAX_TAPS, conv_kernel=conv_kernel)
         inner = expand * d_model
         head_dim = math.gcd(64, inner) if head_dim is None else head_dim
         if head_dim < 1 or inner % head_dim:
@@ -117,6 +117,9 @@ class Mamba2(RecurrentMixer):
     def _gated_norm(self, y: Tensor, z: Tensor) -> Tensor:
         groups = (y * F.silu(z)).unflatten(-1, (self.n_groups, -1))
         return F.rms_norm(groups, groups.shape[-1:], eps=self.norm.eps).flatten(-2) * self.norm.weight
+
+    def engine(self, device: torch.device, dtype: torch.dtype = torch.float32, decoding: bool = False) -> EngineChoice:
+        return engine_for(self.ssm_state_size, self.head_dim, False, device, dtype, decoding)
 
     def init_state(self, batch: int) -> State:
         S = self._zeros(batch, self.num_heads, self.ssm_state_size, self.head_dim)

@@ -8,11 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixers.base import RecurrentMixer, State
+from mixers.base import EngineChoice, RecurrentMixer, State
+from mixers.checks import MAX_TAPS, check_size, scaled_size
 from mixers.layers import CausalConv1d, GatedRMSNorm, l2_norm
 from mixers.ops.delta_rule import gated_delta_rule
 from mixers.ops.packed import Packing
+from mixers.ops.recurrence import engine_for
 from mixers.registry import register
+
+MAX_MEMORIES = 1024  # each has projections of its own
 
 
 @register("mom")
@@ -77,16 +81,15 @@ class MixtureOfMemories(RecurrentMixer):
         if num_heads < 1 or (head_dim is None and d_model % num_heads):
             raise ValueError(f"d_model {d_model} must be a multiple of num_heads {num_heads}, or head_dim be given")
         head_dim = d_model // num_heads if head_dim is None else head_dim
-        if head_dim < 1:
-            raise ValueError(f"head_dim must be at least 1, got {head_dim}")
-        head_v_dim = round(head_dim * expand_v)
+        check_size(num_heads=num_heads, head_dim=head_dim)
+        check_size(1, MAX_MEMORIES, num_memories=num_memories)
+        head_v_dim = scaled_size("expand_v", head_dim, expand_v)
         if head_v_dim < 1 or not math.isclose(head_v_dim, head_dim * expand_v):
             raise ValueError(f"expand_v times head_dim must be a whole number, got {expand_v} times {head_dim}")
         if not 1 <= topk <= num_memories:
             raise ValueError(f"topk must be between 1 and num_memories {num_memories}, got {topk}")
-        if conv_size < 1:
-            raise ValueError(f"conv_size must be at least 1, got {conv_size}")
-        if norm_eps <= 0:
+        check_size(1, MAX_TAPS, conv_size=conv_size)
+        if not norm_eps > 0:
             raise ValueError(f"norm_eps must be positive, got {norm_eps}")
         if not aux_loss_scale >= 0:
             raise ValueError(f"aux_loss_scale must be at least 0, got {aux_loss_scale}")
@@ -222,6 +225,9 @@ class MixtureOfMemories(RecurrentMixer):
         if self.g_proj is None:
             return self.o_proj(self.o_norm(o).flatten(-2))
         return self.o_proj(self.o_norm(o, self.g_proj(x).unflatten(-1, (self.num_heads, -1))).flatten(-2))
+
+    def engine(self, device: torch.device, dtype: torch.dtype = torch.float32, decoding: bool = False) -> EngineChoice:
+        return engine_for(self.head_dim, self.head_v_dim, True, device, dtype, decoding)
 
     def init_state(self, batch: int) -> State:
         memories, H = self.num_memories + self.shared_mem, self.num_heads

@@ -5,14 +5,22 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
+import torch
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 from torch import nn
 
+from mixers.checks import brief
+
 _REGISTRY: dict[str, type[nn.Module]] = {}
+
+#: How much of an unknown name is compared with those there are.
+MAX_NAME = 100
 
 M = TypeVar("M", bound=type[nn.Module])
 
@@ -56,20 +64,28 @@ def load(name: str) -> type[nn.Module]:
     if name in _REGISTRY:
         return _REGISTRY[name]
     module_name, dot, attribute = name.rpartition(".")
-    if not dot:
-        close = difflib.get_close_matches(name, names(), 1)
+    if not (dot and all(part.isidentifier() for part in name.split("."))):
+        close = difflib.get_close_matches(name[:MAX_NAME], names(), 1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names())}"
-        raise MixerError(f"no mixer named {name!r}: {hint} (or give a dotted path to a class)")
+        raise MixerError(f"no mixer named {brief(name)}: {hint} (or give a dotted path to a class)")
     try:
-        cls = getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
             raise  # the module is there, but something it imports is not
-        raise MixerError(f"mixer {name!r}: there is no module {error.name!r}") from None
-    except AttributeError:
-        raise MixerError(f"mixer {name!r}: module {module_name!r} has no {attribute!r}") from None
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise MixerError(f"mixer {name!r} is not a torch module class")
+        raise MixerError(f"mixer {brief(name)}: there is no module {brief(error.name)}") from None
+    cls = getattr(module, attribute, None)
+    if cls is None:
+        close = difflib.get_close_matches(attribute, vars(module), 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise MixerError(f"mixer {brief(name)}: module {brief(module_name)} has no {brief(attribute)}{hint}")
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module) and cls is not nn.Module):
+        raise MixerError(f"mixer {brief(name)} is not a torch module class")
+    takes = inspect.signature(cls).parameters
+    if not (_takes_any(cls) or {"d_model", "layer_idx"} <= takes.keys()):
+        raise MixerError(
+            f"mixer {brief(name)} must take d_model and layer_idx: it takes {', '.join(takes) or 'nothing'}"
+        )
     return cls
 
 
@@ -78,7 +94,7 @@ def describe(name: str) -> tuple[Option, ...]:
     return tuple(Option(p.name, _type_name(p.annotation), p.default) for p in _option_parameters(load(name)).values())
 
 
-def build(name: str, d_model: int, layer_idx: int | None = 0, **options: Any) -> Any:
+def build(name: str, /, d_model: int, layer_idx: int | None = 0, **options: Any) -> Any:
     """Make a mixer of width ``d_model``.
 
     Args:
@@ -91,26 +107,65 @@ def build(name: str, d_model: int, layer_idx: int | None = 0, **options: Any) ->
         MixerError: no such mixer, an option it does not have, or a value it cannot take.
     """
     cls = load(name)
-    parameters = _option_parameters(cls)
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
-    hints = get_type_hints(cls.__init__)
-    for option, value in options.items():
-        if option not in parameters:
-            if takes_any:
-                continue
-            close = difflib.get_close_matches(option, parameters, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise MixerError(f"mixer {name!r} has no option {option!r}; {hint}it has {', '.join(parameters) or 'none'}")
-        if option in hints:
-            try:
-                TypeAdapter(hints[option]).validate_python(value, strict=True)
-            except ValidationError as error:
-                problem = error.errors()[0]["msg"]
-                raise MixerError(f"mixer {name!r}, option {option!r}: {problem} (got {value!r})") from None
+    if type(d_model) is not int:
+        raise MixerError(f"mixer {name!r}: d_model must be an integer, got {brief(d_model)}")
+    _check_options(name, cls, options)
     try:
         return cls(d_model=d_model, layer_idx=layer_idx, **options)
     except ValueError as error:
         raise MixerError(f"mixer {name!r}: {error}") from error
+
+
+def outline(name: str, /, d_model: int, layer_idx: int | None = 0, **options: Any) -> Any:
+    """``build`` without memory for the weights, on torch's meta device: to check options, and to ask for sizes.
+
+    A mixer from elsewhere whose constructor looks into its tensors cannot be built there, and is built for real.
+    """
+    try:
+        with torch.device("meta"):
+            return build(name, d_model, layer_idx, **options)
+    except (RuntimeError, TypeError):  # no numbers there; what else it may be shows again
+        return build(name, d_model, layer_idx, **options)
+
+
+def _check_options(name: str, cls: type[nn.Module], options: Mapping[str, Any]) -> None:
+    """Whether a class can be called with these options, as far as its signature tells."""
+    parameters, hints = _option_parameters(cls), _type_hints(cls)
+    for option, value in options.items():
+        if option in parameters:
+            _check_value(name, option, value, hints.get(option, Any))
+        elif not _takes_any(cls):
+            close = difflib.get_close_matches(option[:MAX_NAME], parameters, 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            known = ", ".join(parameters) or "none"
+            raise MixerError(f"mixer {name!r} has no option {brief(option)}; {hint}it has {known}")
+    for option, parameter in parameters.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise MixerError(f"mixer {name!r} needs option {option!r}, which has no default")
+
+
+def _check_value(name: str, option: str, value: Any, hint: Any) -> None:
+    problem = ""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        problem = "Input should be an integer of 64 bits"
+    elif isinstance(value, float) and not math.isfinite(value):
+        problem = "Input should be a finite number"
+    else:
+        try:
+            TypeAdapter(hint).validate_python(value, strict=True)
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+        except PydanticUserError:  # a type that only the mixer itself can check
+            pass
+    if problem:
+        raise MixerError(f"mixer {name!r}, option {option!r}: {problem} (got {brief(value)})")
+
+
+def _type_hints(cls: type[nn.Module]) -> dict[str, Any]:
+    try:
+        return get_type_hints(cls.__init__)
+    except NameError:  # names that are there for type checkers alone
+        return {}
 
 
 def _option_parameters(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
@@ -119,6 +174,10 @@ def _option_parameters(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
         for p in inspect.signature(cls).parameters.values()
         if p.name not in ("d_model", "layer_idx") and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }
+
+
+def _takes_any(cls: type[nn.Module]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
 
 
 def _type_name(annotation: Any) -> str:

@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mixers.base import RecurrentMixer, State
+from mixers.base import EngineChoice, RecurrentMixer, State
+from mixers.checks import check_size
 from mixers.layers import l2_norm
-from mixers.ops.recurrence import recurrence
+from mixers.ops.recurrence import engine_for, recurrence
 from mixers.registry import register
 
 MIN_LOG_DECAY = -math.exp(-0.5)
@@ -62,8 +63,7 @@ class RWKV7(RecurrentMixer):
         head_dim = math.gcd(64, d_model) if head_dim is None else head_dim
         if head_dim < 2 or d_model % head_dim:
             raise ValueError(f"head_dim must be at least 2 and divide d_model {d_model}, got {head_dim}")
-        if num_hidden_layers < 1:
-            raise ValueError(f"num_hidden_layers must be at least 1, got {num_hidden_layers}")
+        check_size(num_hidden_layers=num_hidden_layers)
         per_head = 2.5 * d_model**0.5 * head_dim / 64
         decay_rank = _rank("decay_low_rank_dim", decay_low_rank_dim, per_head)
         a_rank = _rank("a_low_rank_dim", a_low_rank_dim, per_head)
@@ -125,6 +125,9 @@ class RWKV7(RecurrentMixer):
         o = self.g_norm(o.flatten(-2).flatten(0, 1)).unflatten(0, x.shape[:2]) + bonus.flatten(-2)
         return self.o_proj(o * self.g_lora(x_g)), {"S": S, "x": x[:, -1]}
 
+    def engine(self, device: torch.device, dtype: torch.dtype = torch.float32, decoding: bool = False) -> EngineChoice:
+        return engine_for(self.head_dim, self.head_dim, True, device, dtype, decoding)
+
     def init_state(self, batch: int) -> State:
         S = self._zeros(batch, self.num_heads, self.head_dim, self.head_dim)
         return {"S": S, "x": self._zeros(batch, self.d_model)}
@@ -154,6 +157,5 @@ def _rank(name: str, given: int | None, wanted: float) -> int:
     """The rank given, or the multiple of 32 nearest to the one wanted."""
     if given is None:
         return max(32, round(wanted / 32) * 32)
-    if given < 1:
-        raise ValueError(f"{name} must be at least 1, got {given}")
+    check_size(**{name: given})
     return given

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mixers.base import SequenceMixer, State, init_linear
+from mixers.checks import MAX_TAPS, check_size
 from mixers.registry import register
 
 
@@ -29,8 +30,7 @@ class ShortConvolution(SequenceMixer):
 
     def __init__(self, d_model: int, layer_idx: int | None = None, kernel_size: int = 3, use_act: bool = False) -> None:
         super().__init__(d_model, layer_idx)
-        if kernel_size < 1:
-            raise ValueError(f"kernel_size must be at least 1, got {kernel_size}")
+        check_size(1, MAX_TAPS, kernel_size=kernel_size)
         self.kernel_size = kernel_size
         self.use_act = use_act
         self.projection = nn.Linear(d_model, d_model)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mixers.attention import SoftmaxAttention
 from mixers.base import State
+from mixers.checks import check_size
 from mixers.registry import register
 
 MIN_BLOCK = 64  # queries of smaller windows are taken together in blocks of this many
@@ -53,8 +54,7 @@ class SlidingWindowAttention(SoftmaxAttention):
         rotary: bool = False,
         rotary_base: float = 10000.0,
     ) -> None:
-        if window < 1:
-            raise ValueError(f"window must be at least 1, got {window}")
+        check_size(window=window)
         super().__init__(d_model, layer_idx, num_heads, bias, dropout, out_init_std, rotary, rotary_base)
         self.window = window
 

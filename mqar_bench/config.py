@@ -8,51 +8,73 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mixers.checks import MAX_WIDTH, brief
+from mqar_bench.frozen import Frozen
 from mqar_bench.tasks import MQARConfig
+from mqar_bench.tasks.mqar import MAX_LENGTH, MAX_VOCAB
 
+#: Characters of a mixer's name.
+MAX_NAME = 200
+#: Levels of lists and objects within an option.
+MAX_DEPTH = 10
+#: Entries of a list, where each is work before a run even begins.
+MAX_ENTRIES = 1024
+#: What a float32 can hold, nearly.
+MAX_FLOAT = 1e38
+MAX_BATCH = 2**20
 
-class Frozen(BaseModel):
-    """Immutable settings; an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+#: Of a sweep, and of its scale: together they name a folder.
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]
 
 
 class MixerSpec(Frozen):
     """A sequence mixer by registered name (``mqar-bench mixers`` lists them) or dotted path, with its options."""
 
-    name: str
+    name: str = Field(min_length=1, max_length=MAX_NAME)
     options: dict[str, Any] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _check(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name, value in options.items():
+            if name in ("d_model", "layer_idx", "self"):
+                raise ValueError(f"{name} is no option: the model sets it")
+            _check_json(name, name, 0)
+            _check_json(name, value, MAX_DEPTH)
+        return options
 
 
 class ModelConfig(Frozen):
     """Zoology's language model: pre-norm blocks of a sequence mixer and a state mixer, tied head."""
 
-    vocab_size: int = Field(8192, ge=2, description="tokens; must cover the task's vocabulary")
-    d_model: int = Field(64, ge=1, description="model width")
-    n_layers: int = Field(2, ge=1, description="blocks")
-    mixers: Annotated[tuple[MixerSpec, ...], Field(min_length=1)] = Field(
+    vocab_size: int = Field(8192, ge=2, le=MAX_VOCAB, description="tokens; must cover the task's vocabulary")
+    d_model: int = Field(64, ge=1, le=MAX_WIDTH, description="model width")
+    n_layers: int = Field(2, ge=1, le=1024, description="blocks")
+    mixers: Annotated[tuple[MixerSpec, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
         (MixerSpec(name="short_conv"), MixerSpec(name="attention")),
         description="sequence mixers, cycled over the layers",
     )
     state_mixer: Literal["identity", "mlp"] = Field("identity", description="what follows the mixer in a block")
-    mlp_hidden_mult: int = Field(4, ge=1, description="hidden width of the MLP over d_model")
-    max_position_embeddings: int = Field(0, ge=0, description="learned positions; 0 for none")
+    mlp_hidden_mult: int = Field(4, ge=1, le=1024, description="hidden width of the MLP over d_model")
+    max_position_embeddings: int = Field(0, ge=0, le=MAX_LENGTH, description="learned positions; 0 for none")
     embed_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the embeddings")
     resid_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on every residual branch")
-    layer_norm_epsilon: float = Field(1e-5, gt=0, description="of the final norm")
+    layer_norm_epsilon: float = Field(1e-5, gt=0, le=1, description="of the final norm")
 
 
 class DataConfig(Frozen):
     """The task mix. Batches come in segment order, the same every epoch, as in Zoology, unless said otherwise."""
 
-    train: Annotated[tuple[MQARConfig, ...], Field(min_length=1)] = Field(
+    train: Annotated[tuple[MQARConfig, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
         (MQARConfig(num_examples=10_000),), description="training segments, one after another"
     )
-    test: Annotated[tuple[MQARConfig, ...], Field(min_length=1)] = Field(
+    test: Annotated[tuple[MQARConfig, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
         (MQARConfig(),), description="settings that are scored, each on its own and as a uniform mean"
     )
     seed: int = Field(123, ge=0, lt=2**32, description="seeds every segment, as Zoology derives them")
@@ -64,11 +86,11 @@ class DataConfig(Frozen):
 class TrainConfig(Frozen):
     """The optimisation; the defaults are Zoology's protocol."""
 
-    max_epochs: int = Field(32, ge=1, description="passes over the training segments")
-    batch_size: int = Field(256, ge=1, description="training sequences a step")
-    test_batch_size: int = Field(256, ge=1, description="sequences a batch when scoring")
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay")
+    max_epochs: int = Field(32, ge=1, le=10**6, description="passes over the training segments")
+    batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="training sequences a step")
+    test_batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="sequences a batch when scoring")
+    learning_rate: float = Field(1e-3, gt=0, le=MAX_FLOAT, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.1, ge=0, le=MAX_FLOAT, description="decoupled weight decay")
     decay_all: bool = Field(
         False,
         description="weight decay also on parameters that a mixer marks `_no_weight_decay` (Zoology does)",
@@ -77,7 +99,7 @@ class TrainConfig(Frozen):
         "cosine_epoch", description="cosine to 0, updated each epoch (Zoology) or each step"
     )
     warmup_fraction: float = Field(0.0, ge=0, lt=1, description="of all steps, linear; cosine_step only")
-    grad_clip: float | None = Field(None, gt=0, description="clip the gradient's norm")
+    grad_clip: float | None = Field(None, gt=0, le=MAX_FLOAT, description="clip the gradient's norm")
     early_stopping_threshold: float | None = Field(0.99, description="stop once accuracy exceeds this; null: never")
     seed: int = Field(123, ge=0, lt=2**32, description="initial weights and dropout")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
@@ -87,12 +109,21 @@ class TrainConfig(Frozen):
 class RunConfig(Frozen):
     """One training run; a pure function of this gives its result."""
 
-    sweep: str = Field("adhoc", pattern=r"^[A-Za-z0-9_.-]+$", description="sweep the run is listed under")
-    scale: str = Field("custom", pattern=r"^[A-Za-z0-9_.-]+$", description="scale of that sweep")
-    mixer: str = Field("", description="architecture, as the figures name it; default: the last mixer's name")
+    sweep: FolderName = Field("adhoc", description="sweep the run is listed under")
+    scale: FolderName = Field("custom", description="scale of that sweep")
+    mixer: str = Field(
+        "", max_length=MAX_NAME, description="architecture, as the figures name it; default: the last mixer's name"
+    )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+
+    @field_validator("mixer")
+    @classmethod
+    def _check_mixer(cls, mixer: str) -> str:
+        if not mixer.isprintable():
+            raise ValueError(f"a label is printable text, not {brief(mixer)}")
+        return mixer
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
@@ -121,6 +152,38 @@ class RunConfig(Frozen):
     def run_id(self) -> str:
         """Hash of everything that decides the result: 12 hexadecimal digits."""
         return content_id(self.model_dump(mode="json"))
+
+    @property
+    def variant(self) -> str:
+        """Hash of what runs have in common that differ in nothing but learning rate, seeds and device."""
+        values = self.model_dump(mode="json")
+        for part, name in (("data", "seed"), ("train", "seed"), ("train", "learning_rate"), ("train", "device")):
+            del values[part][name]
+        return content_id(values)
+
+
+def _check_json(path: str, value: Any, depth: int) -> None:
+    """Whether an option is plain JSON, so that it is the same after its record was written and read."""
+    entries: Iterable[tuple[Any, Any]] = ()
+    match value:
+        case None | bool() | int():
+            fine = True
+        case float():
+            fine = math.isfinite(value)
+        case str():
+            fine = not any("\ud800" <= character <= "\udfff" for character in value)  # half a pair
+        case list() | tuple():
+            fine, entries = depth > 0, enumerate(value)
+        case dict():
+            fine, entries = depth > 0 and all(isinstance(key, str) for key in value), value.items()
+        case _:
+            fine = False
+    if not fine:
+        allowed = f"finite numbers, Unicode text, {MAX_DEPTH} levels at most"
+        raise ValueError(f"{brief(path)} must be JSON ({allowed}), got {brief(value)}")
+    for key, inner in entries:
+        _check_json(path, key, depth)
+        _check_json(f"{path}.{key}", inner, depth - 1)
 
 
 def content_id(config: dict[str, Any]) -> str:

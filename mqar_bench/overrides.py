@@ -13,8 +13,11 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 import torch
 from pydantic import BaseModel, ValidationError
+from torch import nn
 
-import mixers
+from mixers.base import SequenceMixer
+from mixers.checks import brief
+from mixers.registry import MixerError, outline
 from mqar_bench.config import RunConfig
 
 
@@ -23,7 +26,15 @@ class UsageError(ValueError):
 
 
 #: Pydantic's words for what a user writes as JSON.
-_IN_JSON = {"tuple_type": "Input should be a list", "model_type": "Input should be an object with fields"}
+_IN_JSON = {
+    "tuple_type": "Input should be a list",
+    "model_type": "Input should be an object with fields",
+    "dict_type": "Input should be an object",
+    "string_unicode": "Input should be Unicode text",
+}
+
+#: Characters of a dotted path, and of a message apart from its path.
+MAX_PATH, MAX_TEXT = 120, 300
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,9 @@ def parse_pairs(arguments: Iterable[str], options: Iterable[str] = ()) -> list[t
         argument = rest.pop(0)
         path, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not path:
-            raise UsageError(f"unexpected argument {argument!r}: settings are given as --dotted.path value")
+            raise UsageError(f"unexpected argument {brief(argument)}: settings are given as --dotted.path value")
+        if len(path) > MAX_PATH or not path.isprintable():
+            raise UsageError(f"no setting {brief(path)}: settings are given as --dotted.path value")
         if "." not in path and path not in RunConfig.model_fields:
             close = difflib.get_close_matches(f"--{path}", options, 1)
             if close:
@@ -90,10 +103,10 @@ def read_config(path: Path) -> RunConfig:
         UsageError: there is no such file, or it is neither.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from None
     if isinstance(values, dict) and "config" in values:
         values = values["config"]
@@ -110,7 +123,7 @@ def parse_config(values: Any) -> RunConfig:
         UsageError: it is none; the message names the first fault.
     """
     if not isinstance(values, dict):
-        raise UsageError(f"a config is a JSON object, not {json.dumps(values)[:40]}")
+        raise UsageError(f"a config is a JSON object, not {_short(values)}")
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
@@ -120,17 +133,31 @@ def parse_config(values: Any) -> RunConfig:
 
 
 def check_mixers(config: RunConfig) -> None:
-    """Build each mixer once (about a millisecond), so that a bad option is refused before any training.
+    """Build each mixer once, without its weights, so that a bad option is refused before any training.
 
     Raises:
-        UsageError: a mixer that does not exist or cannot take its options.
+        UsageError: a mixer that does not exist, cannot take its options, lacks what the harness calls, or cannot run
+            on ``train.device``.
     """
-    with torch.random.fork_rng(devices=[]):
-        for i, spec in enumerate(config.model.mixers):
+    tried: set[str] = set()
+    for i, spec in enumerate(config.model.mixers):
+        if (key := spec.model_dump_json()) in tried:
+            continue
+        tried.add(key)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                mixer = outline(spec.name, config.model.d_model, i, **spec.options)
+        except MixerError as error:
+            raise _refuse_mixer(i, error) from None
+        for method in ("forward", "state_size"):
+            own = getattr(mixer, method, None)
+            if getattr(own, "__func__", own) in (None, nn.Module.forward, getattr(SequenceMixer, method)):
+                raise _refuse_mixer(i, MixerError(f"mixer {spec.name!r} does not implement {method}"))
+        if config.train.device != "auto" and isinstance(mixer, SequenceMixer):
             try:
-                mixers.build(spec.name, config.model.d_model, i, **spec.options)
-            except mixers.MixerError as error:
-                raise UsageError(f"model.mixers.{i}: {error}") from None
+                mixer.engine(torch.device(config.train.device))
+            except ValueError as error:
+                raise _refuse_mixer(i, error) from None
 
 
 def fields() -> list[Setting]:
@@ -153,6 +180,10 @@ def argument_docs(cls: type) -> dict[str, str]:
     return found
 
 
+def _refuse_mixer(place: int, error: ValueError) -> UsageError:
+    return UsageError(f"model.mixers.{place}: {_one_line(str(error))}")
+
+
 def _assign(values: dict[str, Any], path: str, text: str) -> None:
     """Set one path in the plain form of a ``RunConfig``."""
     segments = path.split(".")
@@ -173,10 +204,12 @@ def _step(node: Any, kind: Any, segments: list[str], depth: int) -> tuple[Any, A
         if segment not in kind.model_fields:
             raise UsageError(_unknown(path, above, segment, kind, segments[depth + 1 :]))
         return segment, kind.model_fields[segment].annotation
-    if isinstance(node, dict) and segment:
+    if isinstance(node, dict):
+        if not segment:
+            raise UsageError(f"{path}: a name is missing{f' after {above}' if above else ''}")
         return segment, Any
     if isinstance(node, list):
-        if not (segment.isdecimal() and int(segment) < len(node)):
+        if segment not in map(str, range(len(node))):
             numbers = f" ({', '.join(map(str, range(len(node))))})" if len(node) < 9 else f" (0 to {len(node) - 1})"
             entries = f"{len(node)} {'entry' if len(node) == 1 else 'entries'}{numbers if node else ''}"
             raise UsageError(f"{path}: {above} has {entries}; to replace the list give JSON: --{above} '[...]'")
@@ -186,21 +219,21 @@ def _step(node: Any, kind: Any, segments: list[str], depth: int) -> tuple[Any, A
 
 def _unknown(path: str, above: str, segment: str, kind: type[BaseModel], rest: list[str]) -> str:
     prefix = f"{above}." if above else ""
-    close = difflib.get_close_matches(segment, kind.model_fields, 1)
-    if close:
-        return f"no setting {path!r}; did you mean {'.'.join([prefix + close[0], *rest])!r}?"
     leaves = {setting.path.rpartition(".")[2]: setting.path for setting in reversed(fields())}
+    close = difflib.get_close_matches(segment, kind.model_fields, 1)
+    if close and path not in leaves:
+        return f"no setting {brief(path)}; did you mean {'.'.join([prefix + close[0], *rest])!r}?"
     close = difflib.get_close_matches(path.rpartition(".")[2], leaves, 1)
     if close:
-        return f"no setting {path!r}; did you mean {leaves[close[0]]!r}?"
-    return f"no setting {path!r}; {above or 'a run'} has {', '.join(kind.model_fields)}"
+        return f"no setting {brief(path)}; did you mean {leaves[close[0]]!r}?"
+    return f"no setting {brief(path)}; {above or 'a run'} has {', '.join(kind.model_fields)}"
 
 
 def _parse(text: str, kind: Any) -> Any:
     """JSON, else the text; and the text where only text will do, so that a name may look like a number."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     wants_text = kind is str or (get_origin(kind) is Literal and all(isinstance(c, str) for c in get_args(kind)))
     return text if wants_text and not isinstance(value, str) else value
@@ -214,15 +247,25 @@ def _explain(error: ValidationError) -> str:
         kind: Any = RunConfig
         for segment in first["loc"][:-1]:
             kind = _entry(kind) if isinstance(segment, int) else kind.model_fields[segment].annotation
-        return _unknown(path, path.rpartition(".")[0], str(first["loc"][-1]), kind, [])
-    text = _IN_JSON.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace("Tuple", "List")
+        return _unknown(path, ".".join(map(str, first["loc"][:-1])), str(first["loc"][-1]), kind, [])
+    text = _one_line(_IN_JSON.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace("Tuple", "List"))
+    if not path and first["type"] == "value_error":
+        return text  # a rule between settings, which it names
     got = "" if isinstance(given, dict | BaseModel) else f" (got {_short(given)})"
-    return " ".join(f"{path}: {text}{got}".removeprefix(": ").split())
+    return f"{path or 'a config'}: {text}{got}"
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
 
 
 def _short(value: Any) -> str:
+    """A value as the user wrote it, or nearly."""
+    if isinstance(value, list | tuple | dict):
+        return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 60 and text.isprintable() else brief(text)
 
 
 def _settings(kind: type[BaseModel], prefix: str) -> Iterator[Setting]:

@@ -23,17 +23,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mixers.base import EngineChoice, TensorKind
 from mixers.ops.recurrence_chunk import recurrence_chunk
 from mixers.ops.recurrence_reference import recurrence_reference
 from mixers.ops.recurrence_step import recurrence_step
 
 Engine = Literal["auto", "reference", "chunk", "fla"]
+Chosen = Literal["reference", "chunk", "fla", "step"]
 
 #: fla's kernels for the delta rules hold a whole key in one block.
 FLA_DELTA_WIDTH = 256
 
 
-def fla_refusal(q: Tensor, v: Tensor, delta: bool) -> str | None:
+def fla_refusal(q: Tensor | TensorKind, v: Tensor | TensorKind, delta: bool) -> str | None:
     """Why fla cannot run the recurrence (``delta``: with a and b) for tensors like these; None if it can."""
     K, V = q.shape[-1], v.shape[-1]
     if q.device.type != "cuda":
@@ -49,19 +51,40 @@ def fla_refusal(q: Tensor, v: Tensor, delta: bool) -> str | None:
     return None
 
 
-def choose_engine(engine: Engine, q: Tensor, v: Tensor, delta: bool) -> Literal["reference", "chunk", "fla", "step"]:
-    """The engine that will run; ``ValueError`` if the one asked for cannot."""
+def decide_engine(
+    engine: Engine, q: Tensor | TensorKind, v: Tensor | TensorKind, delta: bool
+) -> tuple[Chosen, str | None]:
+    """The engine that will run, and why fla does not if ``auto`` passes over it on a GPU.
+
+    Raises:
+        ValueError: the engine asked for by name cannot run.
+    """
     if engine == "auto":
         if q.shape[1] == 1:
-            return "step"
-        return "chunk" if q.device.type != "cuda" or fla_refusal(q, v, delta) else "fla"
+            return "step", None
+        if q.device.type != "cuda":
+            return "chunk", None
+        refusal = fla_refusal(q, v, delta)
+        return ("chunk", f"fla {refusal}") if refusal else ("fla", None)
     if engine == "fla":
         refusal = fla_refusal(q, v, delta)
         if refusal:
             raise ValueError(f"the recurrence's fla engine {refusal}; use engine='auto' or 'chunk'")
     elif engine not in ("reference", "chunk"):
         raise ValueError(f"unknown engine {engine!r}: use 'auto', 'reference', 'chunk' or 'fla'")
-    return engine
+    return engine, None
+
+
+def choose_engine(engine: Engine, q: Tensor | TensorKind, v: Tensor | TensorKind, delta: bool) -> Chosen:
+    """The engine that will run; ``ValueError`` if the one asked for cannot."""
+    return decide_engine(engine, q, v, delta)[0]
+
+
+def engine_for(K: int, V: int, delta: bool, device: torch.device, dtype: torch.dtype, decoding: bool) -> EngineChoice:
+    """What ``auto`` takes for heads of K by V, ``delta``: with a and b. See ``SequenceMixer.engine``."""
+    length = 1 if decoding else 2
+    q, v = (TensorKind((1, length, 1, width), dtype, device) for width in (K, V))
+    return EngineChoice(*decide_engine("auto", q, v, delta))
 
 
 def check_shapes(q: Tensor, v: Tensor, **others: tuple[Tensor | None, tuple[tuple[int, ...], ...]]) -> None:

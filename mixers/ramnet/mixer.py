@@ -8,11 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mixers.base import SequenceMixer, State, init_linear
+from mixers.base import EngineChoice, SequenceMixer, State, TensorKind, init_linear
+from mixers.checks import MAX_STD, check_number, check_size
 from mixers.ramnet.memory import empty_memory
-from mixers.ramnet.ops import Backend, decode_address, pdma, ramnet_step
+from mixers.ramnet.ops import Backend, decide_backend, decode_address, pdma, ramnet_step
 from mixers.ramnet.trace import Access
 from mixers.registry import register
+
+MAX_SLOTS = 2**31 - 1  # slots are numbered in 32 bits
 
 
 @register("ramnet")
@@ -100,12 +103,12 @@ class RAMNet(SequenceMixer):
         backend: Backend = "auto",
     ) -> None:
         super().__init__(d_model, layer_idx)
-        for name, value in (("num_heads", num_heads), ("order", order)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if sub_dim < 2:
-            raise ValueError(f"sub_dim must be at least 2, got {sub_dim}")
+        check_size(num_heads=num_heads)
+        check_size(1, MAX_SLOTS.bit_length(), order=order)
+        check_size(2, sub_dim=sub_dim)
         self.num_slots = sub_dim**order
+        if self.num_slots > MAX_SLOTS:
+            raise ValueError(f"sub_dim^order must be at most {MAX_SLOTS} slots, got {sub_dim}^{order}")
         read_top_k = top_k if read_top_k is None else read_top_k
         for name, value in (("top_k", top_k), ("read_top_k", read_top_k)):
             if not 1 <= value <= self.num_slots:
@@ -116,9 +119,9 @@ class RAMNet(SequenceMixer):
             )
         if not 0 <= anneal_start <= anneal_end <= 1:
             raise ValueError(f"need 0 <= anneal_start <= anneal_end <= 1, got {anneal_start} and {anneal_end}")
-        if gamma < 0:
+        if not gamma >= 0:
             raise ValueError(f"gamma must be at least 0, got {gamma}")
-        if eps <= 0:
+        if not eps > 0:
             raise ValueError(f"eps must be above 0, got {eps}")
         if output_norm not in ("rmsnorm", "identity"):
             raise ValueError(f"output_norm must be rmsnorm or identity, got {output_norm!r}")
@@ -127,8 +130,9 @@ class RAMNet(SequenceMixer):
             raise ValueError(f"cape must be true, false or a number of heads up to {num_heads}, got {cape}")
         if head_v_dim is None:
             head_v_dim = max(1, d_model // num_heads)
-        if head_v_dim < 1:
-            raise ValueError(f"head_v_dim must be at least 1, got {head_v_dim}")
+        check_size(head_v_dim=head_v_dim)
+        check_number(0, MAX_STD, address_init_std=address_init_std)
+        check_number(-80, 80, alpha_init=alpha_init)  # its exponential is a float32
 
         self.num_heads, self.order, self.sub_dim, self.head_v_dim = num_heads, order, sub_dim, head_v_dim
         self.top_k, self.read_top_k = top_k, read_top_k
@@ -190,6 +194,9 @@ class RAMNet(SequenceMixer):
     def forward(self, x: Tensor) -> Tensor:
         position = torch.arange(x.shape[1], device=x.device)
         return self._mix(x, position, None, keep_state=False)[0]
+
+    def engine(self, device: torch.device, dtype: torch.dtype = torch.float32, decoding: bool = False) -> EngineChoice:
+        return EngineChoice(*decide_backend(self.backend, TensorKind((), dtype, device)))
 
     def init_state(self, batch: int) -> State:
         like = self.v_proj.weight

@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mixers.base import TensorKind
 from mixers.ramnet.address import cyclic_shift, decode_address_reference
 from mixers.ramnet.memory import MemoryState, pdma_reference
 from mixers.ramnet.step import step_dense, step_sparse
@@ -29,41 +30,49 @@ Backend = Literal["auto", "reference", "cpu", "triton"]
 Engine = Literal["reference", "cpu", "triton"]
 
 
-def choose_backend(backend: Backend, like: Tensor) -> Engine:
-    """The engine that will run for tensors like ``like``; ``ValueError`` if the one asked for cannot."""
+def refusal(engine: Literal["cpu", "triton"], like: Tensor | TensorKind) -> str | None:
+    """Why a compiled engine cannot run for tensors like ``like``; None if it can."""
     on_cpu, on_cuda = like.device.type == "cpu", like.device.type == "cuda"
-    compiled_types = (torch.float32, torch.float64)
-    triton_types = (torch.float32, torch.bfloat16, torch.float16)
+    if engine == "cpu":
+        if not on_cpu or like.dtype not in (torch.float32, torch.float64):
+            return f"takes float32 or float64 on the CPU, got {like.dtype} on {like.device}"
+        return None
+    if like.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return f"takes float32, bfloat16 or float16, got {like.dtype}"
+    if not on_cuda and not (on_cpu and os.environ.get("TRITON_INTERPRET") == "1"):
+        return (
+            f"needs a CUDA device, got tensors on {like.device}, or TRITON_INTERPRET=1 set before triton is imported,"
+            " which interprets it on the CPU"
+        )
+    return None if importlib.util.find_spec("triton") else "needs the package triton: pip install triton"
+
+
+def decide_backend(backend: Backend, like: Tensor | TensorKind) -> tuple[Engine, str | None]:
+    """The engine that will run for tensors like ``like``, and why ``auto`` passes over the compiled one if it does.
+
+    Raises:
+        ValueError: the engine asked for by name cannot run, or numba is missing.
+    """
+    chosen: Engine
+    reason = None
     if backend == "auto":
-        if on_cpu and like.dtype in compiled_types:
-            return "cpu"
-        if on_cuda and like.dtype in triton_types and importlib.util.find_spec("triton"):
-            return "triton"
-        return "reference"
-    if backend == "reference":
-        return "reference"
-    if backend == "cpu":
-        if not on_cpu or like.dtype not in compiled_types:
-            raise ValueError(
-                f"RAM-Net's cpu engine takes float32 or float64 on the CPU, got {like.dtype} on {like.device};"
-                " move the tensors or use backend='reference'"
-            )
-        return "cpu"
-    if backend == "triton":
-        if like.dtype not in triton_types:
-            raise ValueError(
-                f"RAM-Net's triton engine takes float32, bfloat16 or float16, got {like.dtype};"
-                " convert the tensors or use backend='reference'"
-            )
-        if not on_cuda and not (on_cpu and os.environ.get("TRITON_INTERPRET") == "1"):
-            raise ValueError(
-                f"RAM-Net's triton engine needs a CUDA device, got tensors on {like.device}; move them, use"
-                " backend='auto', or set TRITON_INTERPRET=1 before triton is imported to interpret it on the CPU"
-            )
-        if not importlib.util.find_spec("triton"):
-            raise ValueError("RAM-Net's triton engine needs the package triton: pip install triton")
-        return "triton"
-    raise ValueError(f"unknown backend {backend!r}: use 'auto', 'reference', 'cpu' or 'triton'")
+        chosen = "triton" if like.device.type == "cuda" else "cpu"
+        if problem := refusal(chosen, like):
+            chosen, reason = "reference", f"{chosen} {problem}"
+    elif backend in ("reference", "cpu", "triton"):
+        chosen = backend
+        if chosen != "reference" and (problem := refusal(chosen, like)):
+            raise ValueError(f"RAM-Net's {chosen} engine {problem}; use backend='auto' or 'reference'")
+    else:
+        raise ValueError(f"unknown backend {backend!r}: use 'auto', 'reference', 'cpu' or 'triton'")
+    if chosen == "cpu" and not importlib.util.find_spec("numba"):  # too slow without it to go unsaid under auto
+        raise ValueError("RAM-Net's cpu engine needs the package numba: pip install numba, or use backend='reference'")
+    return chosen, reason
+
+
+def choose_backend(backend: Backend, like: Tensor | TensorKind) -> Engine:
+    """The engine that will run for tensors like ``like``; ``ValueError`` if the one asked for cannot."""
+    return decide_backend(backend, like)[0]
 
 
 def _check_address(order: int, sub_dim: int, **tops: int) -> None:

@@ -27,13 +27,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import ConfigDict, model_validator
 
+from mqar_bench.frozen import Frozen
 from mqar_bench.tasks.segment import Segment
 
 Sampler = Literal["fast", "zoology"]
 Array = NDArray[Any]
 
+#: Far above what anybody has trained on; what lies beyond is a slip of the pen, and would exhaust any machine.
+MAX_VOCAB, MAX_LENGTH, MAX_EXAMPLES = 2**24, 2**20, 10**8
+MAX_TOKENS = 2**32  # of a segment, at 4 bytes each
 MAX_SEED = 2**32  # seeds lie in [0, MAX_SEED): what numpy's legacy generator, hence Zoology, takes
 
 # The fast sampler works through the examples in chunks of about this many positions, which bounds its
@@ -41,13 +45,13 @@ MAX_SEED = 2**32  # seeds lie in [0, MAX_SEED): what numpy's legacy generator, h
 CHUNK_POSITIONS = 2**18
 
 
-class MQARConfig(BaseModel):
+class MQARConfig(Frozen):
     """One MQAR setting. Fields are Zoology's, with its defaults; unknown fields are errors.
 
     Args:
-        vocab_size: number of token ids; must exceed ``input_seq_len``.
-        num_examples: N.
-        input_seq_len: L, in tokens; even, and at least ``4 * num_kv_pairs``.
+        vocab_size: number of token ids; must exceed ``input_seq_len``; at most 2**24.
+        num_examples: N; at most 10**8, and 2**32 tokens in all.
+        input_seq_len: L, in tokens; even, and at least ``4 * num_kv_pairs``; at most 2**20.
         num_kv_pairs: K, pairs per example, and so scored positions per example.
         power_a: exponent of the law of the slots, above 0; 1 is uniform, smaller puts the queries earlier.
         random_non_queries: fill the unused positions with random tokens instead of 0.
@@ -57,7 +61,7 @@ class MQARConfig(BaseModel):
         pydantic.ValidationError: (a ValueError) a field is unknown, of a wrong type, or breaks a rule above.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=True)  # an infinite power_a is refused below, like any that is too large
 
     name: Literal["multiquery_ar"] = "multiquery_ar"
     vocab_size: int = 8192
@@ -73,6 +77,14 @@ class MQARConfig(BaseModel):
         for what in ("vocab_size", "num_examples", "input_seq_len", "num_kv_pairs"):
             if getattr(self, what) < 1:
                 raise ValueError(f"{what} must be at least 1, got {getattr(self, what)}")
+        for what, most in (("vocab_size", MAX_VOCAB), ("num_examples", MAX_EXAMPLES), ("input_seq_len", MAX_LENGTH)):
+            if getattr(self, what) > most:
+                raise ValueError(f"{what} must be at most {most}, got {getattr(self, what)}")
+        if self.num_examples * self.input_seq_len > MAX_TOKENS:
+            raise ValueError(
+                f"num_examples={self.num_examples} of input_seq_len={self.input_seq_len} are "
+                f"{self.num_examples * self.input_seq_len} tokens, and a segment has at most {MAX_TOKENS}"
+            )
         if self.num_passes != 1:
             raise ValueError(f"num_passes must be 1, got {self.num_passes}: Zoology breaks with any other")
         if self.input_seq_len % 2:

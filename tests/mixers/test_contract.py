@@ -8,6 +8,9 @@ import torch
 
 import mixers
 from mixers import state_elements
+from mixers.base import TensorKind
+from mixers.ops import delta_rule, recurrence
+from mixers.ramnet import ops as ramnet_ops
 
 D_MODEL = 16
 
@@ -195,6 +198,50 @@ def test_zoology_calling_convention(name):
     cls = mixers.load(name)
     mixer = cls(d_model=64, layer_idx=0)
     assert isinstance(mixer.state_size(sequence_length=64), int)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the operations ask their choice of engine for, where they leave it to ``auto``: a function of a kind of
+    tensors, which answers what they would be told for tensors of these shapes but that kind."""
+    asked = []
+
+    def spy(module, name):
+        choose = getattr(module, name)
+
+        def record(engine, *arguments, **options):
+            if engine == "auto":
+                shapes = [value.shape if isinstance(value, torch.Tensor) else None for value in arguments]
+                plain = list(zip(shapes, arguments, strict=True))
+                asked.append(
+                    lambda *kind: choose(
+                        engine, *(TensorKind(shape, *kind) if shape else value for shape, value in plain), **options
+                    )
+                )
+            return choose(engine, *arguments, **options)
+
+        monkeypatch.setattr(module, name, record)
+
+    spy(recurrence, "choose_engine")
+    spy(delta_rule, "choose_engine")
+    spy(ramnet_ops, "choose_backend")
+    return asked
+
+
+@pytest.mark.parametrize("decoding", [False, True], ids=["training", "decoding"])
+@pytest.mark.parametrize("name, options", CASES)
+def test_engine_is_the_one_that_runs(name, options, decoding, asked, monkeypatch):
+    mixer = make(name, options)
+    x = sequence(2, 11)
+    with torch.no_grad():
+        mixer.step(x[:, 0], mixer.init_state(2)) if decoding else mixer(x)
+    for widest in (recurrence.FLA_DELTA_WIDTH, 0):  # 0 tells who uses the delta rule
+        monkeypatch.setattr(recurrence, "FLA_DELTA_WIDTH", widest)
+        for device, slow in ((torch.device("cpu"), ["reference"]), (torch.device("cuda"), ["reference", "chunk"])):
+            for dtype in (torch.float32, torch.float64, torch.bfloat16):
+                answer = mixer.engine(device, dtype, decoding)
+                assert {answer.name} == ({choose(dtype, device) for choose in asked} or {"torch"}), (device, dtype)
+                assert (answer.reason is not None) == (answer.name in slow)
 
 
 def test_import_pulls_in_nothing_slow():

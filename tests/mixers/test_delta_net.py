@@ -117,7 +117,7 @@ def test_weights_of_fla(options):
         ({"num_heads": 3}, "expand_k times d_model must be a positive multiple of num_heads 3, got 16"),
         ({"expand_v": 0.0}, "expand_v"),
         ({"qk_norm": "l1"}, "qk_norm"),
-        ({"conv_size": 0}, "kernel size must be at least 1"),
+        ({"conv_size": 0}, "conv_size must be at least 1"),
     ],
 )
 def test_options_that_cannot_be(options, message):

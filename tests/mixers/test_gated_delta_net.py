@@ -117,7 +117,7 @@ def test_weights_of_fla(options):
         ({"num_heads": 17}, "head_dim must be at least 1, got 0"),
         ({"num_v_heads": 3}, "num_v_heads must be a positive multiple of num_heads 2, got 3"),
         ({"expand_v": 0.1}, "expand_v times head_dim 8 must be at least 1"),
-        ({"conv_size": 0}, "kernel size must be at least 1"),
+        ({"conv_size": 0}, "conv_size must be at least 1"),
     ],
 )
 def test_options_that_cannot_be(options, message):

@@ -99,7 +99,7 @@ def test_weights_of_fla(options):
         ({"num_heads": 3}, "expand_k times d_model must be a positive multiple of num_heads 3, got 8"),
         ({"gate_logit_normalizer": 0.0}, "gate_logit_normalizer must be above 0"),
         ({"gate_low_rank_dim": 0}, "gate_low_rank_dim must be at least 1"),
-        ({"use_short_conv": True, "conv_size": 0}, "kernel size must be at least 1"),
+        ({"use_short_conv": True, "conv_size": 0}, "conv_size must be at least 1"),
     ],
 )
 def test_options_that_cannot_be(options, message):

@@ -88,7 +88,7 @@ def test_weights_of_fla(options):
         ({"expand_ratio": 128}, "expand_ratio must be between 1 and d_model 16, got 128"),
         ({"expand_ratio": 5}, "d_model 16 must be a multiple of d_model // expand_ratio = 3"),
         ({"lower_bound": 1.0}, "lower_bound must be in"),
-        ({"use_short_conv": True, "conv_size": 0}, "kernel size must be at least 1"),
+        ({"use_short_conv": True, "conv_size": 0}, "conv_size must be at least 1"),
     ],
 )
 def test_options_that_cannot_be(options, message):

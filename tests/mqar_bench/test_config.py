@@ -55,8 +55,75 @@ def test_frozen():
         ),
         (lambda: RunConfig(train=TrainConfig(warmup_fraction=0.1)), "warmup_fraction needs"),
         (lambda: DataConfig(test=(MQARConfig(input_seq_len=63),)), "even"),
+        (lambda: RunConfig(mixer="two\nlines"), "a label is printable text, not 'two"),
     ],
 )
 def test_mistakes_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "kind, field, most",
+    [
+        (ModelConfig, "vocab_size", 2**24),
+        (ModelConfig, "d_model", 2**16),
+        (ModelConfig, "n_layers", 1024),
+        (ModelConfig, "mlp_hidden_mult", 1024),
+        (ModelConfig, "max_position_embeddings", 2**20),
+        (TrainConfig, "max_epochs", 10**6),
+        (TrainConfig, "batch_size", 2**20),
+        (TrainConfig, "test_batch_size", 2**20),
+        (TrainConfig, "learning_rate", 1e38),
+        (TrainConfig, "weight_decay", 1e38),
+        (TrainConfig, "grad_clip", 1e38),
+    ],
+)
+def test_sizes_end_where_nothing_sensible_lies_above(kind, field, most):
+    assert getattr(kind(**{field: most}), field) == most
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        kind(**{field: most * 2})
+
+
+@pytest.mark.parametrize("field, most", [("vocab_size", 2**24), ("num_examples", 10**8), ("input_seq_len", 2**20)])
+def test_a_segment_ends_where_nothing_sensible_lies_above(field, most):
+    rest = {"vocab_size": 2**24, "num_examples": 1, "input_seq_len": 32}
+    assert getattr(MQARConfig(**{**rest, field: most}), field) == most
+    with pytest.raises(ValidationError, match=f"{field} must be at most {most}, got {2 * most}"):
+        MQARConfig(**{**rest, field: 2 * most})
+
+
+def test_a_segment_fits_in_memory():
+    with pytest.raises(ValidationError, match="are 6400000000 tokens, and a segment has at most 4294967296"):
+        MQARConfig(num_examples=10**8)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"d_model": 8}, "d_model is no option: the model sets it"),
+        ({"layer_idx": 0}, "layer_idx is no option"),
+        ({"a": float("nan")}, "'a' must be JSON .*, got nan"),
+        ({"a": {"b": [1.0, float("inf")]}}, "'a.b.1' must be JSON .*, got inf"),
+        ({"a": "\ud800"}, "'a' must be JSON"),
+        ({"a": object}, "'a' must be JSON"),
+        ({"a": {1: 2}}, "'a' must be JSON"),
+        ({"a": eval("[" * 50 + "]" * 50)}, "10 levels at most"),
+    ],
+)
+def test_options_that_would_not_survive_a_record_are_refused(options, message):
+    with pytest.raises(ValidationError, match=message):
+        MixerSpec(name="ramnet", options=options)
+
+
+def test_options_may_be_any_json():
+    options = {"a": [1, "x", None, {"b": (True, 1.5)}], "é": "é"}
+    config = RunConfig(model=ModelConfig(mixers=(MixerSpec(name="ramnet", options=options),)))
+    assert RunConfig.model_validate_json(config.model_dump_json()).run_id == config.run_id
+
+
+@pytest.mark.parametrize("kind, field", [(ModelConfig, "d_model"), (TrainConfig, "grad_clip"), (MQARConfig, "power_a")])
+def test_a_truth_value_is_no_number(kind, field):
+    with pytest.raises(ValidationError, match="Input should be a number"):
+        kind(**{field: True})
+    assert TrainConfig(decay_all=True).decay_all is True

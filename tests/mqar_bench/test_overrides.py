@@ -1,6 +1,10 @@
+import json
+
 import pytest
 import torch
+from torch import nn
 
+from mixers import registry
 from mqar_bench.config import RunConfig
 from mqar_bench.overrides import (
     UsageError,
@@ -79,12 +83,61 @@ def test_the_label_follows_the_mixers(pairs, label):
         ("model.mixers.1.options.num_heads", "two", "option 'num_heads': Input should be a valid integer"),
         ("model.mixers.1.options.num_heads", "3", "must be a multiple of num_heads 3"),
         ("model.mixers.1.options.num_heads.x", "3", "num_heads"),
+        ("d_model", "3", "no setting 'd_model'; did you mean 'model.d_model'"),
+        ("model.mixers.01.name", "ramnet", "model.mixers has 2 entries"),
+        ("model.mixers." + "9" * 5000, "1", "model.mixers has 2 entries"),
+        ("model.mixers.1.options.", "1", "^model.mixers.1.options.: a name is missing after model.mixers.1.options$"),
+        ("model.mixers.1.options", "[" * 100_000, "^model.mixers.1.options: Input should be an object"),
+        ("model.mixers.1.options", '{"num_heads": 1e400}', "'num_heads' must be JSON"),
+        ("model.mixers.1.options", '{"\\ud800": 1}', "^model.mixers.1.options: .*ud800.* must be JSON"),
+        ("model.mixers.1.name", "mixers.SequenceMixer", "'mixers.SequenceMixer' does not implement forward$"),
+        ("model.d_model", "true", "^model.d_model: Input should be a number .got true.$"),
+        (
+            "model.d_model",
+            "1000000000",
+            "^model.d_model: Input should be less than or equal to 65536 .got 1000000000.$",
+        ),
+        ("train.seed", "[[1], 2]", "^train.seed: .* .got a list of 2.$"),
+        ("train.seed", "1\n2", r"^train.seed: .* .got '1\\n2'.$"),
+        ("mixer", "x" * 1000, "^mixer: String should have at most 200 characters .got 'xxx"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(path, value, message):
     with pytest.raises(UsageError, match=message) as error:
         apply_overrides(RunConfig(), [(path, value)])
     assert "\n" not in str(error.value)
+
+
+def test_a_mixer_that_its_device_cannot_run_is_refused():
+    values = {"model": {"mixers": [{"name": "ramnet", "options": {"backend": "cpu"}}]}}
+    for device in ("auto", "cpu"):
+        assert parse_config({**values, "train": {"device": device}}).train.device == device
+    with pytest.raises(UsageError, match="^model.mixers.0: RAM-Net's cpu engine takes .*cuda"):
+        parse_config({**values, "train": {"device": "cuda"}})
+
+
+def test_a_mixer_that_says_nothing_of_its_state_is_refused(monkeypatch):
+    class Stateless(nn.Module):
+        def __init__(self, d_model, layer_idx=None):
+            super().__init__()
+
+        def forward(self, x):
+            return x
+
+    monkeypatch.setitem(registry._REGISTRY, "stateless", Stateless)
+    with pytest.raises(UsageError, match="^model.mixers.0: mixer 'stateless' does not implement state_size$"):
+        parse_config({"model": {"mixers": [{"name": "stateless"}]}})
+
+
+def test_what_a_mixer_says_is_cut_to_one_line(monkeypatch):
+    class Talker(nn.Module):
+        def __init__(self, d_model, layer_idx=None):
+            raise ValueError("two\nlines " + "x" * 1000)
+
+    monkeypatch.setitem(registry._REGISTRY, "talker", Talker)
+    with pytest.raises(UsageError, match="^model.mixers.0: mixer 'talker': two lines x+[.]{3}$") as error:
+        parse_config({"model": {"mixers": [{"name": "talker"}]}})
+    assert len(str(error.value)) < 400
 
 
 def test_trying_the_mixers_leaves_the_random_state_alone():
@@ -100,6 +153,11 @@ def test_pairs():
         (["--a.b"], "--a.b needs a value"),
         (["--a.b", "--c.d", "1"], "--a.b needs a value"),
         (["--froce"], "did you mean --force"),
+        (["-a.b", "1"], "unexpected argument '-a.b'"),
+        (["--"], "unexpected argument '--'"),
+        (["--=1"], "unexpected argument '--=1'"),
+        (["--a.b" + "x" * 1000, "1"], "no setting 'a.bxxx"),
+        (["--a.\x1b[31m", "1"], r"no setting 'a.\\x1b.31m'"),
     ):
         with pytest.raises(UsageError, match=message):
             parse_pairs(arguments, ["--force"])
@@ -108,7 +166,7 @@ def test_pairs():
 def test_config_files(tmp_path):
     file = tmp_path / "c.json"
     for values in ({"train": {"seed": 5}}, {"config": {"train": {"seed": 5}}, "status": "done"}):
-        file.write_text(__import__("json").dumps(values))
+        file.write_text(json.dumps(values))
         config = read_config(file)
         assert (config.train.seed, config.mixer) == (5, "attention")
     for text, message in (
@@ -116,13 +174,24 @@ def test_config_files(tmp_path):
         ("[1]", "a config is a JSON object"),
         ('{"tran": {}}', "no setting 'tran'; did you mean 'train'"),
         ('{"model": {"d_model": -1}}', "model.d_model: Input should be greater"),
+        ("[" * 100_000, "is not JSON: maximum recursion depth"),
+        ("1" * 5000, "is not JSON"),
+        ("NaN", "a config is a JSON object, not NaN"),
     ):
         file.write_text(text)
         with pytest.raises(UsageError, match=message) as error:
             read_config(file)
         assert str(file) in str(error.value) and "\n" not in str(error.value)
+    for data in (b"\xff", b'{"train": {}}\xff', b"\xef\xbb"):
+        file.write_bytes(data)
+        with pytest.raises(UsageError, match="is not JSON"):
+            read_config(file)
+    file.write_bytes(b"\xef\xbb\xbf{}")  # a byte order mark
+    assert read_config(file) == RunConfig()
     with pytest.raises(UsageError, match="No such file"):
         read_config(tmp_path / "none.json")
+    with pytest.raises(UsageError, match="Is a directory"):
+        read_config(tmp_path)
 
 
 def test_every_listed_setting_can_be_set():
