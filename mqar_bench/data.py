@@ -38,15 +38,20 @@ class TaskData:
         """Training batches in an epoch; a segment's last one may be smaller, as in Zoology."""
         return sum(-(-len(segment) // batch_size) for segment in self.train)
 
-    def training_batches(self, batch_size: int, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch: segment after segment, the same every epoch, unless the config says otherwise."""
-        segments = self.train
-        if self.config.fresh and epoch:
-            seeds, _ = segment_seeds(_epoch_seed(self.config.seed, epoch), len(segments), 0)
-            segments = _build(self.config.train, seeds, self.config)
-        spans = [(s, lo) for s, segment in enumerate(segments) for lo in range(0, len(segment), batch_size)]
+    def training_batches(self, batch_size: int, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch: segment after segment, the same every epoch, unless the config says otherwise.
+
+        The first ``start`` of them are left out, and nothing is drawn for them alone.
+        """
+        spans = [(s, lo) for s, segment in enumerate(self.train) for lo in range(0, len(segment), batch_size)]
         if self.config.shuffle:
             np.random.default_rng(_epoch_seed(self.config.seed, epoch)).shuffle(spans)
+        spans = spans[start:]
+        segments = dict(enumerate(self.train))
+        if self.config.fresh and epoch:
+            seeds, _ = segment_seeds(_epoch_seed(self.config.seed, epoch), len(self.train), 0)
+            needed = dict.fromkeys(s for s, _ in spans)
+            segments = {s: self.config.train[s].build(seeds[s], self.config.sampler) for s in needed}
         for s, lo in spans:
             yield Batch(*segments[s].batch(lo, lo + batch_size))
 

@@ -42,8 +42,23 @@ class Provenance(Frozen):
     started_at: str
 
 
+class ScreenRecord(Frozen):
+    """How the run's learning rate was chosen: ``keep`` of several went on after ``epochs`` of training.
+
+    ``rivals`` are all that competed, as text, with the accuracy each reached by then; None where it failed.
+    """
+
+    epochs: int
+    keep: int
+    rivals: dict[str, float | None]
+
+
 class RunResult(Frozen):
-    """The record of a run. Sizes are elements per sequence; seconds are wall time."""
+    """The record of a run. Sizes are elements per sequence; seconds are wall time, over all pieces of the run.
+
+    ``resumed`` is how often training went on from a checkpoint, ``retries`` has a line for every attempt that was
+    lost. A failed run is ``lost`` where it did not fail itself: its process or machine died.
+    """
 
     schema_version: Literal[1] = 1
     run_id: str
@@ -63,6 +78,10 @@ class RunResult(Frozen):
     peak_memory_bytes: int | None = None
     error: str | None = None
     traceback: str | None = None
+    lost: bool = False
+    resumed: int = 0
+    retries: tuple[str, ...] = ()
+    screen: ScreenRecord | None = None
 
 
 def provenance(device: torch.device, started_at: str) -> Provenance:

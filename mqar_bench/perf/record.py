@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Literal
 
 from mqar_bench.config import Frozen
+from mqar_bench.files import write_atomically
 from mqar_bench.perf.check import Check
 from mqar_bench.perf.shape import Shape
 from mqar_bench.perf.timing import Timing
@@ -94,14 +94,7 @@ def write(record: PerfRecord, path: Path) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(record.model_dump_json(indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error

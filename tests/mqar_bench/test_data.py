@@ -1,8 +1,9 @@
+import pytest
 import torch
 
 from mqar_bench.config import DataConfig
 from mqar_bench.data import build_data, setting_names
-from mqar_bench.tasks import MQARConfig, segment_seeds
+from mqar_bench.tasks import MQARConfig, Segment, segment_seeds
 
 TRAIN = (
     MQARConfig(vocab_size=64, num_examples=10, input_seq_len=16, num_kv_pairs=2),
@@ -51,6 +52,28 @@ def test_fresh_draws_new_examples_each_epoch_and_repeats_by_seed():
     again = build_data(DataConfig(train=TRAIN, test=TEST, fresh=True))
     assert all(same(batches(again, epoch), epochs[epoch]) for epoch in range(3))
     assert same(epochs[0], batches(build_data(DataConfig(train=TRAIN, test=TEST)), 0))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_an_epoch_can_be_entered_anywhere(shuffle, fresh):
+    data = build_data(DataConfig(train=TRAIN, test=TEST, shuffle=shuffle, fresh=fresh))
+    for epoch in range(3):
+        every = batches(data, epoch)
+        for start in range(len(every) + 1):
+            assert same(list(data.training_batches(4, epoch, start)), every[start:])
+
+
+def test_what_is_left_out_is_neither_drawn_nor_copied(monkeypatch):
+    data = build_data(DataConfig(train=TRAIN, test=TEST, fresh=True))
+    built, copied = [], []
+    build, batch = MQARConfig.build, Segment.batch
+    monkeypatch.setattr(MQARConfig, "build", lambda self, *rest: built.append(self) or build(self, *rest))
+    monkeypatch.setattr(Segment, "batch", lambda self, *rest: copied.append(rest) or batch(self, *rest))
+    for start, tasks in ((0, [*TRAIN]), (2, [*TRAIN]), (3, [TRAIN[1]]), (4, [TRAIN[1]]), (5, [])):
+        built.clear(), copied.clear()
+        assert len(list(data.training_batches(4, 1, start))) == len(copied) == 5 - start
+        assert built == tasks
 
 
 def test_settings_are_told_apart():

@@ -12,6 +12,7 @@ from mqar_bench import train
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
 from mqar_bench.data import build_data
 from mqar_bench.model import LanguageModel
+from mqar_bench.result import RunResult, ScreenRecord
 from mqar_bench.tasks import MQARConfig
 from mqar_bench.train import Divergence, evaluate, learning_rate, parameter_groups, run
 
@@ -74,6 +75,25 @@ def test_the_record_is_complete():
     assert result.provenance.versions["torch"] == torch.__version__
     again = type(result).model_validate_json(result.model_dump_json())
     assert again == result
+
+
+def test_a_record_of_before_checkpoints_still_reads():
+    record = run(small())
+    assert (record.lost, record.resumed, record.retries, record.screen) == (False, 0, (), None)
+    old = record.model_dump(mode="json", exclude={"lost", "resumed", "retries", "screen"})
+    assert RunResult.model_validate(old) == record
+    screen = ScreenRecord(epochs=1, keep=1, rivals={"0.01": 0.5, "10.0": None})
+    new = record.model_copy(update={"retries": ("the worker died",), "screen": screen, "lost": True})
+    assert RunResult.model_validate_json(new.model_dump_json()) == new
+
+
+def test_data_that_are_built_already_are_used(monkeypatch):
+    expected, data = run(small()), build_data(small().data)
+    monkeypatch.setattr(train, "shared_data", lambda config: pytest.fail("built again"))
+    assert run(small(), data=data).epochs == expected.epochs
+    other = build_data(small().data.model_copy(update={"seed": 7}))
+    with pytest.raises(ValueError, match="the task data given are not those of the config"):
+        run(small(), data=other)
 
 
 def test_scores_equal_a_dense_count():
@@ -172,4 +192,4 @@ def test_attention_with_mlp_and_positions_stays_on_its_plateau():
 def test_the_loop_is_short():
     import inspect
 
-    assert len(inspect.getsource(train.run).splitlines()) < 150
+    assert len(inspect.getsource(train.fit).splitlines()) < 120
