@@ -8,8 +8,23 @@ from collections.abc import Iterable
 from types import ModuleType
 
 from mqar_bench.config import RunConfig
+from sweeps.protocols import with_seeds
 
-_SWEEPS = {"fig3": "sweeps.fig3"}
+_SWEEPS = {
+    name: f"sweeps.{name}"
+    for name in (
+        "fig3",
+        "fig4_order",
+        "fig4_slots",
+        "top_k",
+        "gamma",
+        "cape",
+        "temperature",
+        "proxy_gradient",
+        "trainability",
+        "published",
+    )
+}
 
 
 def names() -> tuple[str, ...]:
@@ -27,8 +42,8 @@ def describe(name: str) -> str:
     return (_module(name).__doc__ or "").strip().splitlines()[0]
 
 
-def load(name: str, scale: str) -> list[RunConfig]:
-    """The runs of a sweep.
+def load(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
+    """The runs of a sweep, each with so many seeds.
 
     Raises:
         ValueError: no such sweep, or it has no such scale; one line that names what there is.
@@ -36,7 +51,7 @@ def load(name: str, scale: str) -> list[RunConfig]:
     module = _module(name)
     if scale not in module.SCALES:
         raise ValueError(f"sweep {name!r} has no scale {scale!r}{_hint(scale, module.SCALES)}")
-    return module.configs(scale)
+    return with_seeds(module.configs(scale), seeds)
 
 
 def _module(name: str) -> ModuleType:

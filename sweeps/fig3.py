@@ -6,26 +6,14 @@ Zoology's released sweep.
 
 from __future__ import annotations
 
-from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
-from mqar_bench.tasks import MQARConfig
+from mqar_bench.config import MixerSpec, RunConfig
+from sweeps import protocols
+from sweeps.protocols import CONV, PAPER_RATES, SCALES
 
-SCALES = ("smoke", "demo", "laptop", "paper")
+__all__ = ["SCALES", "configs"]
 
-CONV = MixerSpec(name="short_conv")
-
-#: Length, pairs and training examples of Zoology's released sweep, and its seven test settings.
-PAPER_TRAIN = ((64, 4, 100_000), (128, 8, 20_000), (256, 16, 20_000), (256, 32, 20_000), (256, 64, 20_000))
-PAPER_TEST = ((64, 4), (64, 8), (64, 16), (128, 32), (256, 64), (512, 128), (1024, 256))
-#: The demo: length, pairs and steps an epoch; length, pairs and examples of its test settings, the last two longer
-#: than any sequence trained on; and learning rates around each architecture's window: attention's is lower.
-DEMO_TRAIN = ((64, 4, 40), (64, 8, 20), (128, 16, 30), (128, 32, 30))
-DEMO_TEST = ((64, 16, 256), (128, 32, 256), (256, 64, 128), (512, 128, 64))
-DEMO_BATCH = 48
+#: Learning rates around each architecture's window at the demo's length: attention's is lower.
 DEMO_RATES = {"attention": (5e-3, 1e-2, 2e-2), "linear_attention": (1e-2, 3e-2, 9e-2), "ramnet": (1e-2, 3e-2, 9e-2)}
-#: The laptop scale, in the demo's manner. Most steps are on short sequences: in a thousand steps of the demo's task the
-#: delta rules learn nothing, with these first they pass on to the longer ones (trials: DeltaNet 0.01 and 0.94).
-LAPTOP_TRAIN = ((32, 4, 160), (64, 8, 30), (64, 16, 30), (128, 32, 30))
-LAPTOP_TEST = ((64, 8, 256), (64, 16, 256), (128, 32, 256), (256, 64, 128))
 #: Widths and options by mixer, smallest state first.
 LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "attention": [(32, {}), (64, {})],
@@ -44,7 +32,8 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     # gates that start at 1/2 forget what a query asks for before it comes
     "hgrn2": [(d, {"expand_ratio": f, "lower_bound": 0.9}) for d, f in ((64, 32), (64, 64), (128, 128))],
     "sliding_window_attention": [(64, {"window": w}) for w in (16, 32, 64)],
-    "h3": [(64, {"d_state": n}) for n in (16, 64, 128)],
+    # with head_dim 1 or 2 it learns nothing in this time
+    "h3": [(64, {"head_dim": p, "d_state": 4}) for p in (8, 16, 32)],
     "armt": [(64, {"d_mem": m}) for m in (16, 32, 64)],
     "mom": [(64, {"num_memories": m}) for m in (2, 4, 8)],
 }
@@ -52,6 +41,7 @@ LAPTOP_RATES = DEMO_RATES | dict.fromkeys(
     ("gated_delta_net", "mamba2", "delta_net", "gla", "rwkv7", "hgrn2", "h3", "armt", "mom"), (3e-3, 1e-2, 3e-2)
 )
 LAPTOP_RATES["sliding_window_attention"] = DEMO_RATES["attention"]
+LAPTOP_RATES["armt"] = (3e-4, 1e-3, 3e-3)  # at 1e-2 its memory runs away
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
 PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
@@ -69,8 +59,20 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "armt": [(d, {"d_mem": d // 2, "segment_size": 16}) for d in WIDTHS],
     "mom": [(d, {"num_memories": 4}) for d in WIDTHS],
 }
-#: numpy.logspace(-3, -1.5, 4), rounded.
-PAPER_RATES = (1e-3, 3.1623e-3, 1e-2, 3.1623e-2)
+
+
+#: Seconds, for every architecture: what its defaults are too large for.
+SMOKE_OPTIONS: dict[str, dict] = {
+    "gla": {"gate_low_rank_dim": 4},
+    "hgrn2": {"expand_ratio": 8},
+    "rwkv7": {"head_dim": 8},
+    "mamba2": {"head_dim": 8, "state_size": 8},
+    "h3": {"d_state": 8},
+    "sliding_window_attention": {"window": 8},
+    "armt": {"d_mem": 8, "segment_size": 8},
+    "mom": {"num_memories": 2, "topk": 1},
+    "ramnet": {"order": 2, "sub_dim": 4, "head_v_dim": 8, "top_k": 4},
+}
 
 
 def configs(scale: str) -> list[RunConfig]:
@@ -78,38 +80,20 @@ def configs(scale: str) -> list[RunConfig]:
     return {"smoke": smoke, "demo": demo, "laptop": laptop, "paper": paper}[scale]()
 
 
+def run(scale: str, spec: MixerSpec, d_model: int, learning_rate: float) -> RunConfig:
+    return protocols.run("fig3", scale, (CONV, spec), d_model, learning_rate)
+
+
 def ramnet(order: int, head_v_dim: int, top_k: int) -> MixerSpec:
     """RAM-Net of two heads with 4 ** order slots each, of which a token writes and reads ``top_k``."""
     return MixerSpec(name="ramnet", options={"order": order, "sub_dim": 4, "head_v_dim": head_v_dim, "top_k": top_k})
 
 
-def run(scale: str, spec: MixerSpec, d_model: int, data: DataConfig, train: TrainConfig) -> RunConfig:
-    vocab_size = data.train[0].vocab_size
-    model = ModelConfig(vocab_size=vocab_size, d_model=d_model, mixers=(CONV, spec))
-    return RunConfig(sweep="fig3", scale=scale, data=data, model=model, train=train)
-
-
 def smoke() -> list[RunConfig]:
     """Seconds: every architecture trains a few steps. The accuracies mean nothing."""
-    task = {"vocab_size": 64, "input_seq_len": 16, "num_kv_pairs": 2}
-    data = DataConfig(
-        train=(MQARConfig(num_examples=128, **task),), test=(MQARConfig(num_examples=64, **task),), fresh=True
-    )
-    small = {
-        "gla": {"gate_low_rank_dim": 4},
-        "hgrn2": {"expand_ratio": 8},
-        "rwkv7": {"head_dim": 8},
-        "mamba2": {"head_dim": 8, "state_size": 8},
-        "h3": {"d_state": 8},
-        "sliding_window_attention": {"window": 8},
-        "armt": {"d_mem": 8, "segment_size": 8},
-        "mom": {"num_memories": 2, "topk": 1},
-        "ramnet": {"order": 2, "sub_dim": 4, "head_v_dim": 8, "top_k": 4},
-    }
-    specs = [MixerSpec(name=name, options=small.get(name, {})) for name in LAPTOP_MODELS]
+    specs = [MixerSpec(name=name, options=SMOKE_OPTIONS.get(name, {})) for name in LAPTOP_MODELS]
     specs.append(ramnet(order=3, head_v_dim=8, top_k=4))
-    train = TrainConfig(max_epochs=2, batch_size=32, learning_rate=1e-2)
-    return [run("smoke", spec, 16, data, train) for spec in specs]
+    return [run("smoke", spec, 16, 1e-2) for spec in specs]
 
 
 def demo() -> list[RunConfig]:
@@ -120,11 +104,7 @@ def demo() -> list[RunConfig]:
     specs.append((64, ramnet(order=3, head_v_dim=32, top_k=16)))
     specs.append((64, ramnet(order=4, head_v_dim=16, top_k=8)))
     specs.append((64, ramnet(order=4, head_v_dim=32, top_k=8)))
-    return [
-        run("demo", spec, d_model, demo_data(DEMO_TRAIN, DEMO_TEST), demo_training(rate))
-        for d_model, spec in specs
-        for rate in DEMO_RATES[spec.name]
-    ]
+    return [run("demo", spec, d_model, rate) for d_model, spec in specs for rate in DEMO_RATES[spec.name]]
 
 
 def laptop() -> list[RunConfig]:
@@ -138,51 +118,17 @@ def laptop() -> list[RunConfig]:
         for rank, (d_model, options) in enumerate(sizes)
     ]
     return [
-        run("laptop", spec, d_model, demo_data(LAPTOP_TRAIN, LAPTOP_TEST), demo_training(rate))
+        run("laptop", spec, d_model, rate)
         for _, d_model, spec in sorted(models, key=lambda model: model[0])
         for rate in LAPTOP_RATES[spec.name]
     ]
 
 
-def demo_data(train: tuple[tuple[int, int, int], ...], test: tuple[tuple[int, int, int], ...]) -> DataConfig:
-    """New examples every epoch: length, pairs and steps to train on; length, pairs and examples to test on."""
-    return DataConfig(
-        train=tuple(demo_task(n, k, steps * DEMO_BATCH) for n, k, steps in train),
-        test=tuple(demo_task(n, k, examples) for n, k, examples in test),
-        fresh=True,
-    )
-
-
-def demo_task(length: int, pairs: int, examples: int) -> MQARConfig:
-    # the smallest round vocabulary above the longest sequence, which the task requires
-    return MQARConfig(vocab_size=520, input_seq_len=length, num_kv_pairs=pairs, num_examples=examples)
-
-
-def demo_training(learning_rate: float) -> TrainConfig:
-    """Zoology's protocol cut to a thousand steps: warm-up and clipping make up for the haste."""
-    return TrainConfig(
-        max_epochs=8,
-        batch_size=DEMO_BATCH,
-        learning_rate=learning_rate,
-        schedule="cosine_step",
-        warmup_fraction=0.1,
-        grad_clip=1.0,
-    )
-
-
 def paper() -> list[RunConfig]:
     """Zoology's released protocol: 22,600 steps of 256 sequences a run. Meant for a GPU."""
-    data = DataConfig(
-        train=tuple(MQARConfig(input_seq_len=n, num_kv_pairs=k, num_examples=count) for n, k, count in PAPER_TRAIN),
-        test=tuple(MQARConfig(input_seq_len=n, num_kv_pairs=k, num_examples=1_000) for n, k in PAPER_TEST),
-    )
-    models = [
-        (d_model, MixerSpec(name=name, options=options))
+    return [
+        run("paper", MixerSpec(name=name, options=options), d_model, rate)
         for name, sizes in PAPER_MODELS.items()
         for d_model, options in sizes
-    ]
-    return [
-        run("paper", spec, d_model, data, TrainConfig(learning_rate=rate, batch_size=256, test_batch_size=32))
-        for d_model, spec in models
         for rate in PAPER_RATES
     ]

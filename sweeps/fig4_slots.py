@@ -1,0 +1,14 @@
+"""Accuracy against the number of slots M, at fixed order and Top-K (RAM-Net paper, Fig. 4)."""
+
+from __future__ import annotations
+
+from mqar_bench.config import RunConfig
+from sweeps.ablation import behind_conv, runs
+from sweeps.protocols import SCALES
+
+__all__ = ["SCALES", "configs"]
+
+
+def configs(scale: str) -> list[RunConfig]:
+    """d_p ** 4 slots: 16, 81, 256, 625, 1296 and 4096; K = 8."""
+    return runs("fig4_slots", scale, [behind_conv(sub_dim=sub_dim) for sub_dim in (2, 3, 4, 5, 6, 8)])

@@ -1,0 +1,84 @@
+"""Small experiments whose numbers others have published, to hold ours beside them."""
+
+from __future__ import annotations
+
+from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.tasks import MQARConfig
+from sweeps import protocols
+
+SCALES = ("smoke", "laptop")
+
+#: What others report, by the run's name (``RunConfig.mixer``): accuracies, and where they stand.
+CLAIMS: dict[str, tuple[str, str]] = {
+    "basic example": (
+        "0.246 after epoch 0, 0.24 to 0.30 until epoch 21, 0.965 at epoch 23, above 0.99 at epoch 24 or 25",
+        "an exact run of Zoology's basic example on a GPU, as reported by a third party",
+    ),
+    "1 layer, Mamba2": ("0.99 (Mamba)", "Okpekpe and Orvieto 2025, arXiv 2508.19029, Table 2"),
+    "1 layer, Mamba2 without convolution": ("0.02 (Mamba)", "Okpekpe and Orvieto 2025, arXiv 2508.19029, Table 2"),
+    "1 layer, attention": ("0.02", "Okpekpe and Orvieto 2025, arXiv 2508.19029, Table 2"),
+}
+
+
+def configs(scale: str) -> list[RunConfig]:
+    """Zoology's basic example; and one layer with and without a convolution, which decides whether it can recall."""
+    if scale == "smoke":
+        return [run.model_copy(update={"scale": scale, "train": _short(run.train)}) for run in _runs(examples=256)]
+    return _runs(examples=10_000)
+
+
+def _runs(examples: int) -> list[RunConfig]:
+    return [basic_example(examples), *one_layer(examples)]
+
+
+def basic_example(examples: int) -> RunConfig:
+    """Attention with MLPs and learned positions on 4 pairs in 64 tokens, vocabulary 256, width 128, batches of 32."""
+    task = MQARConfig(vocab_size=256, input_seq_len=64, num_kv_pairs=4, num_examples=examples)
+    return RunConfig(
+        sweep="published",
+        scale="laptop",
+        mixer="basic example",
+        data=DataConfig(train=(task,), test=(task.model_copy(update={"num_examples": max(64, examples // 10)}),)),
+        model=ModelConfig(
+            vocab_size=256,
+            d_model=128,
+            mixers=(MixerSpec(name="attention", options={"dropout": 0.1}),),
+            state_mixer="mlp",
+            max_position_embeddings=64,
+        ),
+        train=TrainConfig(max_epochs=64, batch_size=32, learning_rate=1e-3),
+    )
+
+
+def one_layer(examples: int) -> list[RunConfig]:
+    """One layer and its MLP on 4 pairs in 64 tokens, at three learning rates each."""
+    mamba2 = {"head_dim": 32, "state_size": 64}
+    models = {
+        "1 layer, Mamba2": MixerSpec(name="mamba2", options=mamba2),
+        "1 layer, Mamba2 without convolution": MixerSpec(name="mamba2", options=mamba2 | {"conv_kernel": 1}),
+        "1 layer, attention": MixerSpec(name="attention"),
+    }
+    task = MQARConfig(vocab_size=520, input_seq_len=64, num_kv_pairs=4, num_examples=examples)
+    data = DataConfig(train=(task,), test=(task.model_copy(update={"num_examples": 256}),), fresh=True)
+    return [
+        RunConfig(
+            sweep="published",
+            scale="laptop",
+            mixer=name,
+            data=data,
+            model=ModelConfig(
+                vocab_size=520,
+                n_layers=1,
+                mixers=(spec,),
+                state_mixer="mlp",
+                max_position_embeddings=64 if spec.name == "attention" else 0,
+            ),
+            train=protocols.training("laptop", rate),
+        )
+        for name, spec in models.items()
+        for rate in (1e-3, 3e-3, 1e-2)
+    ]
+
+
+def _short(train: TrainConfig) -> TrainConfig:
+    return train.model_copy(update={"max_epochs": 1})
