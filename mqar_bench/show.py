@@ -83,7 +83,9 @@ def print_summary(summary: Summary, store: Store) -> None:
     header = ["mixer", "state size", "best learning rate", "accuracy", "runs"]
     if rows:
         print_table(header, rows, header[1:])
-    print(f"{len(summary.done)} done, {len(summary.skipped)} done before, {len(summary.failed)} failed: {store.root}")
+    left = f", {len(summary.left)} left" if summary.left else ""
+    counts = f"{len(summary.done)} done, {len(summary.skipped)} done before, {len(summary.failed)} failed{left}"
+    print(f"{counts}: {store.root}")
     if summary.failed:
         print(f"what failed, with its traceback: {store.path(summary.failed[0].config)}")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-import mixers
+from mixers.registry import outline
 from mqar_bench.config import MixerSpec, ModelConfig
 from mqar_bench.zoology_sizes import zoology_state_size
 
@@ -85,7 +85,7 @@ def count_state(model: ModelConfig, sequence_length: int, name: str = "", conven
     for key, layers in places.items():
         spec = specs[key]
         with torch.random.fork_rng(devices=[]):  # building draws weights that nobody will see
-            mixer = mixers.build(spec.name, model.d_model, layers[0], **spec.options)
+            mixer = outline(spec.name, model.d_model, layers[0], **spec.options)
         if convention == "zoology":
             total, active = zoology_state_size(spec.name, mixer, sequence_length), None
         else:

@@ -1,26 +1,47 @@
 """Where records live: one JSON file a run, ``root/<sweep>-<scale>/<run_id>.json``.
 
 One writer per file and no locks, so many processes and machines can share a folder. Readers take records from
-anywhere below the root: a folder copied in by hand, or a packed sweep (``*.jsonl``, one record a line).
+anywhere below the root: a folder copied in by hand, or a packed sweep (``*.jsonl``, one record a line; the proper
+place of one is ``root/<sweep>-<scale>.jsonl``). Symbolic links to folders are not followed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import reprlib
 import socket
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from mqar_bench.config import RunConfig, content_id
+from mqar_bench.files import write_atomically
 from mqar_bench.result import SCHEMA_VERSION, RunResult
+
+#: Which run a record is of: sweep, scale and run id.
+Key = tuple[str, str, str]
 
 
 class StoreError(RuntimeError):
     """The folder of records cannot be read or written; one line that says why."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record and where it lies: in a file of its own (line 0), or on a line of a packed sweep, counted from 1."""
+
+    result: RunResult
+    path: Path
+    line: int
+    text: bytes
+
+    @property
+    def key(self) -> Key:
+        return _key(self.result)
 
 
 class Store:
@@ -36,9 +57,21 @@ class Store:
     def folder(self, config: RunConfig) -> Path:
         return self.root / f"{config.sweep}-{config.scale}"
 
+    def packed(self, config: RunConfig) -> Path:
+        """Where the record of a run lies once its sweep is packed."""
+        return self.root / f"{config.sweep}-{config.scale}.jsonl"
+
     def read(self, config: RunConfig) -> RunResult | None:
         """The record of a run, wherever below the root it lies; a done one rather than a failed one."""
         return self.find([config]).get(config.run_id)
+
+    def own(self, config: RunConfig) -> RunResult | None:
+        """The record at the place where this run's is written: one file read, nothing else looked at."""
+        try:
+            result = _parse(self.path(config).read_bytes())
+        except (_NotARecord, OSError):
+            return None
+        return result if _key(result) == (config.sweep, config.scale, config.run_id) else None
 
     def is_done(self, config: RunConfig) -> bool:
         """Whether the run has finished; a failed one has not."""
@@ -50,10 +83,9 @@ class Store:
         wanted = {(c.sweep, c.scale, c.run_id): c for c in configs}
         found: dict[str, RunResult] = {}
         for config in wanted.values():
-            with contextlib.suppress(_NotARecord, OSError):  # results() is where problems are told
-                result = _parse(self.path(config).read_bytes())
-                if _key(result) in wanted and result.status == "done":
-                    found[result.run_id] = result
+            result = self.own(config)
+            if result is not None and result.status == "done":
+                found[result.run_id] = result
         if len(found) < len(wanted):  # one look at everything else, not one for each run
             for result in self.results()[0]:
                 if _key(result) in wanted:
@@ -63,30 +95,47 @@ class Store:
     def results(self, sweep: str | None = None, scale: str | None = None) -> tuple[list[RunResult], list[str]]:
         """All records, and one line for each file or line that is none.
 
-        Of several records of one run a done one wins, then a file of its own over a line of a packed sweep,
-        then the file at its proper place, then the later start.
+        Of several records of one run that of ``best`` counts.
 
         Returns:
             the records sorted by sweep, scale, mixer, state size, learning rate and seed; the problems.
         """
-        best: dict[tuple[str, str, str], tuple[tuple, RunResult]] = {}
         problems: list[str] = []
-        for path, line, text in self._texts(problems):
-            try:
-                result = _parse(text)
-            except _Measurement:
-                continue
-            except _NotARecord as error:
-                problems.append(f"{path}{f':{line}' if line else ''}: {error}")
-                continue
-            if sweep not in (None, result.config.sweep) or scale not in (None, result.config.scale):
-                continue
-            proper = path == self.path(result.config)
-            rank = (result.status == "done", line == 0, proper, result.provenance.started_at)
-            key = _key(result)
-            if key not in best or rank > best[key][0]:
-                best[key] = (rank, result)
-        return sorted((result for _, result in best.values()), key=_order), problems
+        entries = (
+            entry
+            for entry in self.entries(problems)
+            if sweep in (None, entry.result.config.sweep) and scale in (None, entry.result.config.scale)
+        )
+        return [entry.result for entry in self.best(entries)], problems
+
+    def entries(self, problems: list[str]) -> Iterator[Entry]:
+        """Every record below the root, also several of one run; ``problems`` gets a line for each file that is none.
+
+        Packed sweeps come last, and are looked for when everything else has been read: what vanishes meanwhile because
+        it is being packed is met there.
+        """
+        for path in _files(self.root, ".json", problems):
+            yield from read_file(path, problems)
+        for path in _files(self.root, ".jsonl", []):  # what folders cannot be read has been said
+            yield from read_file(path, problems)
+
+    def best(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Of each run the record that counts, in the order of ``results``.
+
+        A done one wins, then a file of its own over a line of a packed sweep, then the one at its proper place, then
+        the later start.
+        """
+        found: dict[Key, Entry] = {}
+        for entry in entries:
+            rival = found.get(entry.key)
+            if rival is None or self._rank(entry) > self._rank(rival):
+                found[entry.key] = entry
+        return sorted(found.values(), key=lambda entry: _order(entry.result))
+
+    def _rank(self, entry: Entry) -> tuple:
+        result = entry.result
+        proper = self.packed(result.config) if entry.line else self.folder(result.config) / f"{result.run_id}.json"
+        return result.status == "done", entry.line == 0, entry.path == proper, result.provenance.started_at
 
     def with_id(self, start: str) -> list[RunResult]:
         """A record of each run whose id starts like this."""
@@ -100,17 +149,9 @@ class Store:
             StoreError: the folder cannot be written, or the disk is full.
         """
         path = self.path(result.config)
-        temporary = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(result.model_dump_json(indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_atomically(path, (result.model_dump_json(indent=1) + "\n").encode())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
         return path
 
@@ -129,18 +170,39 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
 
-    def _texts(self, problems: list[str]) -> Iterator[tuple[Path, int, bytes]]:
-        """Every text that should be a record, with its file and, in a packed sweep, its line."""
-        for path in sorted(self.root.rglob("*.json")) + sorted(self.root.rglob("*.jsonl")):
-            try:
-                text = path.read_bytes()
-            except OSError as error:
-                problems.append(f"{path}: cannot be read: {error.strerror or error}")
-                continue
-            if path.suffix == ".json":
-                yield path, 0, text
-            else:
-                yield from ((path, n, line) for n, line in enumerate(text.split(b"\n"), 1) if line.strip())
+
+def read_file(path: Path, problems: list[str]) -> Iterator[Entry]:
+    """The records in a file: one in a ``.json``, one a line in a ``.jsonl``; ``problems`` gets a line for what is none.
+
+    What `mqar-bench perf` wrote is passed over.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a folder, or a pipe that nobody may ever write to
+            raise OSError("it is not a file")
+        content = path.read_bytes()
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) or path.is_symlink():  # else it has gone since it was listed
+            problems.append(f"{path}: cannot be read: {error.strerror or error}")
+        return
+    texts = [(0, content)]
+    if path.suffix == ".jsonl" and content.strip():
+        texts = [(n, line) for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    for n, text in texts:
+        try:
+            yield Entry(_parse(text), path, n, text)
+        except _Measurement:
+            continue
+        except _NotARecord as error:
+            problems.append(f"{path}{f':{n}' if n else ''}: {_one_line(str(error))}")
+
+
+def _files(root: Path, ending: str, problems: list[str]) -> list[Path]:
+    def report(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            problems.append(f"{error.filename}: cannot be read: {error.strerror or error}")
+
+    walk = os.walk(root, onerror=report)
+    return sorted(Path(folder, n) for folder, folders, files in walk for n in (*folders, *files) if n.endswith(ending))
 
 
 class _NotARecord(ValueError):
@@ -153,16 +215,27 @@ class _Measurement(_NotARecord):
 
 def _parse(text: bytes) -> RunResult:
     try:
+        return _to_result(_to_values(text))
+    except RecursionError:
+        raise _NotARecord("nested too deeply for a record of a run") from None
+
+
+def _to_values(text: bytes) -> dict[str, Any]:
+    try:
         values = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _NotARecord(f"not JSON, or cut off ({error})" if text.strip() else "empty") from None
     if isinstance(values, dict) and "perf_schema_version" in values:
         raise _Measurement("a record of `mqar-bench perf`")
     if not isinstance(values, dict) or "schema_version" not in values:
         raise _NotARecord("not a record of a run (no schema_version)")
     if values["schema_version"] != SCHEMA_VERSION:
-        version = values["schema_version"]
-        raise _NotARecord(f"a record of schema version {version!r}; this program reads {SCHEMA_VERSION}")
+        version = reprlib.repr(values["schema_version"])
+        raise _NotARecord(f"a record of schema version {version}; this program reads {SCHEMA_VERSION}")
+    return values
+
+
+def _to_result(values: dict[str, Any]) -> RunResult:
     try:
         result = RunResult.model_validate(values)
     except ValidationError as error:
@@ -175,7 +248,13 @@ def _parse(text: bytes) -> RunResult:
     return result.model_copy(update={"run_id": result.config.run_id})
 
 
-def _key(result: RunResult) -> tuple[str, str, str]:
+def _one_line(text: str) -> str:
+    """Of what may hold parts of a foreign file: printable, and not endless."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= 200 else line[:200] + "..."
+
+
+def _key(result: RunResult) -> Key:
     return result.config.sweep, result.config.scale, result.run_id
 
 

@@ -7,27 +7,33 @@ from typing import Any
 
 import pandas as pd
 
+from mqar_bench.config import RunConfig
 from mqar_bench.result import RunResult
 
 #: Columns before and after those that depend on the records (``accuracy/<setting>`` and ``option.<name>``).
 LEADING = (
-    "run_id", "sweep", "scale", "mixer", "d_model", "n_layers", "state_size", "active_state_size", "num_parameters",
-    "learning_rate", "seed", "accuracy", "best_accuracy", "status", "epochs", "steps", "seconds", "train_seconds",
-    "tokens_per_second", "peak_memory_bytes", "sequence_length", "vocab_size", "batch_size",
+    "run_id", "sweep", "scale", "mixer", "stack", "variant", "d_model", "n_layers", "state_size", "active_state_size",
+    "num_parameters", "learning_rate", "seed", "accuracy", "best_accuracy", "status", "epochs", "steps", "steps_to_90",
+    "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes", "sequence_length", "vocab_size", "batch_size",
 )  # fmt: skip
-TRAILING = ("device", "git_commit", "error")
+TRAILING = ("device", "threads", "git_commit", "error")
 
-#: Integers that a failed run lacks; the others are never missing.
-_GAPPED = ("state_size", "active_state_size", "num_parameters", "peak_memory_bytes")
+#: Integers that a run may lack; the others are never missing.
+_GAPPED = ("state_size", "active_state_size", "num_parameters", "steps_to_90", "peak_memory_bytes")
 _NUMBERS = ("accuracy", "best_accuracy", "tokens_per_second")
 
 
 def to_frame(results: Iterable[RunResult]) -> pd.DataFrame:
     """One row a run, in the order given.
 
-    Columns: ``LEADING``; ``accuracy/<setting>``, the accuracy on each test setting; ``option.<name>``, the
-    options of the last mixer of the stack as the config gives them; ``TRAILING``. Sizes are elements per
-    sequence; ``error`` is the first line. What a run does not have is missing (NaN or NA).
+    Columns: ``LEADING``; ``accuracy/<setting>``, the accuracy on each test setting; the options of the mixers as the
+    config gives them; ``TRAILING``. Options of the last mixer, the one under test, are ``option.<name>``, those of a
+    mixer below it ``option.<i>.<name>``, with ``i`` its place in the stack, from 0.
+
+    ``stack`` has the mixers' names from below, with spaces between; they are cycled over the layers. Runs that differ
+    in nothing but learning rate, seeds and device are of one ``variant``. ``steps_to_90`` is the number of steps after
+    the first epoch that ended with an accuracy of at least 0.9. Sizes are elements per sequence; ``error`` is the first
+    line. What a run does not have is missing (NaN or NA).
     """
     rows = [_row(result) for result in results]
     varying = list(dict.fromkeys(name for row in rows for name in row if name not in LEADING + TRAILING))
@@ -46,6 +52,8 @@ def _row(result: RunResult) -> dict[str, Any]:
         "sweep": config.sweep,
         "scale": config.scale,
         "mixer": config.mixer,
+        "stack": " ".join(spec.name for spec in config.model.mixers),
+        "variant": config.variant,
         "d_model": config.model.d_model,
         "n_layers": config.model.n_layers,
         "state_size": result.state_size,
@@ -58,6 +66,7 @@ def _row(result: RunResult) -> dict[str, Any]:
         "status": result.status,
         "epochs": len(result.epochs),
         "steps": result.steps,
+        "steps_to_90": _steps_to(0.9, result),
         "seconds": result.seconds,
         "train_seconds": result.train_seconds,
         "tokens_per_second": result.tokens_per_second,
@@ -66,11 +75,25 @@ def _row(result: RunResult) -> dict[str, Any]:
         "vocab_size": config.model.vocab_size,
         "batch_size": config.train.batch_size,
         **{f"accuracy/{name}": value for name, value in result.settings.items()},
-        **{f"option.{name}": value for name, value in config.model.mixers[-1].options.items()},
+        **_options(config),
         "device": result.provenance.device,
+        "threads": result.provenance.threads,
         "git_commit": result.provenance.git_commit,
         "error": result.error.partition("\n")[0] if result.error else None,
     }
+
+
+def _options(config: RunConfig) -> dict[str, Any]:
+    *below, last = config.model.mixers
+    options = {f"option.{i}.{name}": value for i, spec in enumerate(below) for name, value in spec.options.items()}
+    return options | {f"option.{name}": value for name, value in last.options.items()}
+
+
+def _steps_to(accuracy: float, result: RunResult) -> int | None:
+    """Steps at the end of the first epoch with such an accuracy; epochs have the same number of steps."""
+    reached = (n for n, epoch in enumerate(result.epochs, 1) if epoch.accuracy >= accuracy)
+    n = next(reached, None)
+    return None if n is None else result.steps * n // len(result.epochs)
 
 
 def _is_whole(value: Any) -> bool:

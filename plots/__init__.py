@@ -1,13 +1,35 @@
-"""Figures: one module each, a pure function from a tidy DataFrame (``mqar_bench.table``) to a matplotlib Figure."""
+"""Figures: one module each, a pure function from a tidy DataFrame (``mqar_bench.table``) to a matplotlib Figure.
+
+Those without ``SWEEPS`` are drawn from traces (``mqar_bench.trace``) instead.
+"""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-_PLOTS = {"fig3": "plots.fig3"}
+if TYPE_CHECKING:
+    from mqar_bench.trace import Trace
+
+_PLOTS = {
+    name: f"plots.{name}"
+    for name in (
+        "fig3",
+        "fig3_active",
+        "fig4",
+        "ablations",
+        "trainability",
+        "per_setting",
+        "lr",
+        "cost",
+        "traces",
+        "cache",
+    )
+}
 
 
 def names() -> tuple[str, ...]:
@@ -15,27 +37,31 @@ def names() -> tuple[str, ...]:
     return tuple(_PLOTS)
 
 
-def draw(name: str, frame: pd.DataFrame, out: Path) -> list[Path]:
+def sweeps(name: str) -> tuple[str, ...]:
+    """The sweeps whose records a figure shows; none of one that is drawn from something else.
+
+    Raises:
+        ValueError: no such figure.
+    """
+    return getattr(_module(name), "SWEEPS", ())
+
+
+def draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> list[Path]:
     """Draw a figure from records into ``out``: NAME.pdf, NAME.png, and NAME.csv with the numbers in it.
 
     Args:
         name: the figure.
-        frame: tidy rows, one a run.
+        data: tidy rows, one a run; traces for a figure that is drawn from these.
         out: folder, made if missing.
 
     Returns:
         the files written.
 
     Raises:
-        ValueError: no such figure, or nothing in ``frame`` to draw.
+        ValueError: no such figure, or nothing in ``data`` to draw.
     """
-    if name not in _PLOTS:
-        raise ValueError(f"no figure named {name!r}: there is {', '.join(_PLOTS)}")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    module = importlib.import_module(_PLOTS[name])
-    table = module.table(frame)
+    module = _module(name)
+    table = module.table(data)
     figure = module.figure(table)
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.{kind}" for kind in ("pdf", "png", "csv")]
@@ -45,3 +71,12 @@ def draw(name: str, frame: pd.DataFrame, out: Path) -> list[Path]:
         figure.savefig(path, dpi=300, metadata=metadata)
     table.to_csv(paths[2], index=False)
     return paths
+
+
+def _module(name: str) -> ModuleType:
+    if name not in _PLOTS:
+        raise ValueError(f"no figure named {name!r}: there is {', '.join(_PLOTS)}")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    return importlib.import_module(_PLOTS[name])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-#: Inches: one column of a two-column page, and its height.
+#: Inches: one column of a two-column page, and its height; and the width of the page.
 COLUMN = (3.35, 2.5)
+PAGE = 6.9
 
 RC: dict[Any, Any] = {
     "font.family": "serif",
+    "mathtext.fontset": "dejavuserif",
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 8,
@@ -21,9 +23,13 @@ RC: dict[Any, Any] = {
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.2,
     "lines.markersize": 4.5,
+    "hatch.linewidth": 0.5,
     "pdf.fonttype": 42,  # text stays text in the PDF
     "svg.hashsalt": "mqar-bench",
 }
+
+#: Points: the smallest text, for numbers in cells and keys of small panels.
+SMALL = 6
 
 
 class Style(NamedTuple):
@@ -51,13 +57,36 @@ _STYLES = {
 }
 _SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 
+#: Lines that are no architectures, in their order: Okabe and Ito's palette.
+SERIES = (
+    ("#D55E00", "o"), ("#0072B2", "^"), ("#009E73", "s"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"),
+    ("#000000", "X"),
+)  # fmt: skip
+
 
 def style(mixer: str) -> Style:
     """How an architecture is drawn; one without a style of its own gets a spare one that depends on its name only."""
-    if mixer in _STYLES:
-        return _STYLES[mixer]
-    color, marker = _SPARE[sum(mixer.encode()) % len(_SPARE)]
-    return Style(mixer.rpartition(".")[2], color, marker)
+    return styles([mixer])[mixer]
+
+
+def styles(mixers: Iterable[str]) -> dict[str, Style]:
+    """``style`` of each, in their ``order``; where two names have the same spare one, the later gets the next free."""
+    found: dict[str, Style] = {}
+    for mixer in order(mixers):
+        if mixer in _STYLES:
+            found[mixer] = _STYLES[mixer]
+            continue
+        first = sum(mixer.encode()) % len(_SPARE)
+        taken = {(style.color, style.marker) for style in found.values()}
+        rivals = [_SPARE[(first + i) % len(_SPARE)] for i in range(len(_SPARE))]
+        found[mixer] = Style(_label(mixer), *next((look for look in rivals if look not in taken), rivals[0]))
+    return found
+
+
+def _label(mixer: str) -> str:
+    """A class without its module; any other name as it is. Neither a formula nor, for a leading _, left out."""
+    is_path = mixer.replace(".", "").isidentifier()
+    return (mixer.rpartition(".")[2] if is_path else mixer).lstrip("_").replace("$", r"\$")
 
 
 def order(mixers: Iterable[str]) -> list[str]:
@@ -65,3 +94,16 @@ def order(mixers: Iterable[str]) -> list[str]:
     present = set(mixers)
     known = [m for m in _STYLES if m in present]
     return known + sorted(present - set(known))
+
+
+def design(stack: str) -> str:
+    """Where in a stack (the mixers' names from below) the last mixer is, in words.
+
+    >>> design("short_conv ramnet"), design("ramnet ramnet")
+    ('after a short convolution', 'in every layer')
+    """
+    *below, last = stack.split(" ")
+    if all(name == last for name in below):
+        return "in every layer"
+    names = ["a short convolution" if name == "short_conv" else style(name).label for name in below]
+    return f"after {', '.join(names)}"

@@ -6,6 +6,7 @@ import difflib
 import importlib.metadata
 import os
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+#: When the command began, by time.monotonic(); time budgets count from here.
+STARTED = time.monotonic()
+
+
+#: As help lists them: what one does with a benchmark, in that order.
+ORDER = ("sweep", "run", "results", "plot", "trace", "mixers", "state-size", "perf", "doctor")
+
 
 class Commands(TyperGroup):
     """Says a user's mistake in one line, ``error: ...`` with exit code 2; anything else keeps its traceback."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         standalone = kwargs.pop("standalone_mode", True)

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from mqar_bench.store import Store
 
 
-def load_sweep(name: str, scale: str) -> list[RunConfig]:
-    """The runs of a sweep at a scale; ``UsageError`` if there is none such."""
+def load_sweep(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
+    """The runs of a sweep at a scale, with so many seeds; ``UsageError`` if there is none such."""
     import sweeps
     from mqar_bench.overrides import UsageError
 
     try:
-        return sweeps.load(name, scale)
+        return sweeps.load(name, scale, seeds)
     except ValueError as error:
         if type(error) is not ValueError:  # a fault in the sweep, not in what was asked of it
             raise
@@ -29,9 +29,11 @@ def start_config(base: str | None, file: Path | None, record: str | None, store:
     from mqar_bench.overrides import UsageError, read_config
 
     if base is not None:
-        name, scale, index = (base.split("/") + ["", ""])[:3]
+        if base.count("/") != 2:
+            raise UsageError(f"--base {base}: a run is given as SWEEP/SCALE/I, such as fig3/demo/0")
+        name, scale, index = base.split("/")
         configs = load_sweep(name, scale)
-        if not (index.isdecimal() and int(index) < len(configs)):
+        if index not in map(str, range(len(configs))):
             raise UsageError(f"--base {base}: the last part must be a run from 0 to {len(configs) - 1}")
         return configs[int(index)]
     if record is not None and Path(record).exists():

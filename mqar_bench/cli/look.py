@@ -1,9 +1,10 @@
-"""Commands that look at what is there: ``results``, ``plot`` and ``mixers``."""
+"""Commands that look at what is there: ``plot`` and ``mixers``."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,15 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app, hint
+from mqar_bench.cli.results import read_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-class ResultsFormat(StrEnum):
-    table = "table"
-    csv = "csv"
-    json = "json"
+    from mqar_bench.trace import Trace
 
 
 class MixersFormat(StrEnum):
@@ -28,40 +26,24 @@ class MixersFormat(StrEnum):
 
 
 @app.command(
-    name="results",
     epilog="**Examples**\n\n"
-    "mqar-bench results fig3 --scale demo\n\n"
-    "mqar-bench results --format csv > runs.csv\n\n"
-    "mqar-bench results --columns mixer,state_size,accuracy/L64-kv8",
+    "mqar-bench plot fig3 --scale demo --out figures\n\n"
+    "mqar-bench plot lr --sweep top_k --scale laptop\n\n"
+    "mqar-bench plot cache --trace a/trace.npz --trace b/trace.npz"
 )
-def list_results(
-    name: Annotated[str | None, typer.Argument(metavar="SWEEP", help="Only this sweep.", show_default=False)] = None,
-    scale: Annotated[str | None, typer.Option(metavar="SCALE", help="Only this scale.")] = None,
-    results: Results = Path("results"),
-    format: Annotated[ResultsFormat, typer.Option(help="csv and json have every column.")] = ResultsFormat.table,
-    columns: Annotated[str | None, typer.Option(metavar="A,B", help="These columns, in this order.")] = None,
-) -> None:
-    """Show the records: a row a run.
-
-    Only the table, CSV or JSON goes to standard output; files that are no records are named on standard error.
-    """
-    from mqar_bench.show import print_frame, to_json
-
-    frame = _read_frame(results, name, scale)
-    chosen = [_column(column.strip(), list(frame.columns)) for column in columns.split(",")] if columns else None
-    frame = frame if chosen is None else frame[chosen]
-    if format is ResultsFormat.csv:
-        frame.to_csv(sys.stdout, index=False)
-    elif format is ResultsFormat.json:
-        print(json.dumps([{k: to_json(v) for k, v in row.items()} for row in frame.to_dict("records")], indent=1))
-    else:
-        print_frame(frame, chosen)
-
-
-@app.command(epilog="**Example**\n\nmqar-bench plot fig3 --scale demo --out figures")
 def plot(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The figure, such as fig3.", show_default=False)],
     scale: Annotated[str | None, typer.Option(metavar="SCALE", help="Default: the one with finished runs.")] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SWEEP", help="Of this sweep; may be repeated. Default: those that the figure is made for."
+        ),
+    ] = None,
+    trace: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="For traces and cache: what `mqar-bench trace` wrote; may be repeated."),
+    ] = None,
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")] = Path("figures"),
 ) -> None:
@@ -71,23 +53,16 @@ def plot(
 
     if name not in plots.names():
         raise UsageError(f"no figure named {name!r}{hint(name, plots.names())}")
-    frame = _read_frame(results, name, scale)
-    if scale is None:
-        there = sorted(frame["scale"].unique())
-        finished = sorted(frame.loc[frame["status"] == "done", "scale"].unique())
-        if len(there) > 1 and len(finished) != 1:
-            raise UsageError(f"there are records of {name} at {', '.join(there)}: choose one with --scale")
-        scale = finished[0] if finished else there[0]
-        frame = frame[frame["scale"] == scale]
-    _note_missing(name, scale, frame)
-    try:
-        paths = plots.draw(name, frame, out)
-    except OSError as error:
-        raise UsageError(f"cannot write to {out}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    for path in paths:
-        print(path)
+    if not plots.sweeps(name):
+        _draw(name, _read_traces(name, trace), out)
+        return
+    if trace:
+        raise UsageError(f"the figure {name} is drawn from records: there is no --trace to it")
+    chosen = sweep or plots.sweeps(name)
+    frame, scale = _read_records(name, chosen, scale, results)
+    for one in chosen:
+        _note_missing(one, scale, frame)
+    _draw(name, frame, out)
 
 
 @app.command(name="mixers", epilog="**Examples**\n\nmqar-bench mixers\n\nmqar-bench mixers ramnet")
@@ -124,41 +99,65 @@ def list_mixers(
         print_table(["option", "type", "default", "what it is"], rows)
 
 
-def _read_frame(root: Path, name: str | None, scale: str | None) -> pd.DataFrame:
-    """The records asked for as a table; what is no record is named on standard error."""
+def _read_traces(name: str, files: list[Path] | None) -> list[Trace]:
     from mqar_bench.overrides import UsageError
-    from mqar_bench.store import Store
-    from mqar_bench.table import to_frame
+    from mqar_bench.trace import load_trace
 
-    records, problems = Store(root).results()
-    for problem in problems:
-        print(f"skipped {problem}", file=sys.stderr)
-    chosen = [r for r in records if name in (None, r.config.sweep) and scale in (None, r.config.scale)]
-    if not chosen:
-        if not root.is_dir():
-            raise UsageError(f"no records: there is no folder {root}")
-        what = " ".join(filter(None, [f"of sweep {name}" if name else "", f"at scale {scale}" if scale else ""]))
-        there = sorted({f"{r.config.sweep} at {r.config.scale}" for r in records})
-        raise UsageError(f"no records {what} in {root}: ".replace("  ", " ") + f"there is {', '.join(there) or 'none'}")
-    return to_frame(chosen)
+    if not files:
+        raise UsageError(f"the figure {name} is drawn from --trace FILE, as `mqar-bench trace` writes it")
+    return [load_trace(file) for file in files]
+
+
+def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> None:
+    import plots
+    from mqar_bench.overrides import UsageError
+
+    try:
+        paths = plots.draw(name, data, out)
+    except OSError as error:
+        raise UsageError(f"cannot write to {out}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for path in paths:
+        print(path)
+
+
+def _read_records(figure: str, wanted: Sequence[str], scale: str | None, root: Path) -> tuple[pd.DataFrame, str]:
+    """The records of these sweeps at one scale, and that scale: the only one with finished runs, unless it is given."""
+    import sweeps
+    from mqar_bench.launch.screen import SUFFIX
+    from mqar_bench.overrides import UsageError
+
+    frame = read_frame(root, None, scale)
+    there = sorted(set(frame["sweep"]))
+    for sweep in wanted:
+        if sweep not in (*there, *sweeps.names()):
+            raise UsageError(f"no sweep named {sweep!r}{hint(sweep, sorted({*there, *sweeps.names()}))}")
+    frame = frame[frame["sweep"].isin(wanted)]
+    if frame.empty:
+        raise UsageError(
+            f"no records of {' or '.join(wanted)}{f' at scale {scale}' if scale else ''} in {root}:"
+            f" `mqar-bench sweep {wanted[0]} --scale {scale or 'demo'}` makes some (there is {', '.join(there)})"
+        )
+    if scale is None:
+        short = frame["scale"].str.endswith(SUFFIX)  # screening's, which are no results
+        frame = frame if short.all() else frame[~short]
+        scales = sorted(frame["scale"].unique())
+        finished = sorted(frame.loc[frame["status"] == "done", "scale"].unique())
+        if len(scales) > 1 and len(finished) != 1:
+            raise UsageError(f"there are records of {figure} at {', '.join(scales)}: choose one with --scale")
+        scale = finished[0] if finished else scales[0]
+    return frame[frame["scale"] == scale], scale
 
 
 def _note_missing(name: str, scale: str, frame: pd.DataFrame) -> None:
-    """Say so when a figure is about to be drawn from part of its sweep."""
+    """Say so when a figure is about to be drawn from part of a sweep."""
     import sweeps
 
     if name in sweeps.names() and scale in sweeps.scales(name):
         wanted = {config.run_id for config in sweeps.load(name, scale)}
-        done = set(frame.loc[frame["status"] == "done", "run_id"])
+        done = set(frame.loc[(frame["status"] == "done") & (frame["sweep"] == name), "run_id"])
         if wanted - done:
             print(
                 f"note: {len(wanted - done)} of {len(wanted)} runs of {name} at {scale} are not done", file=sys.stderr
             )
-
-
-def _column(column: str, columns: list[str]) -> str:
-    from mqar_bench.overrides import UsageError
-
-    if column not in columns:
-        raise UsageError(f"no column {column!r}{hint(column, columns)}")
-    return column

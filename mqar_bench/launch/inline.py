@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
-from mqar_bench.config import RunConfig
+from mqar_bench.launch.executor import Task, Tell
 from mqar_bench.launch.worker import execute
-from mqar_bench.result import RunResult
-from mqar_bench.train import Progress
 
 
 class InlineExecutor:
@@ -22,15 +19,14 @@ class InlineExecutor:
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads
-        self._waiting: deque[RunConfig] = deque()
+        self._waiting: deque[Task] = deque()
 
-    def submit(self, config: RunConfig) -> None:
-        self._waiting.append(config)
+    def submit(self, task: Task) -> None:
+        self._waiting.append(task)
 
-    def poll(self, report: Callable[[str, Progress], None]) -> list[RunResult]:
-        config = self._waiting.popleft()
-        record = execute(config.model_dump_json(), self._threads, lambda progress: report(config.run_id, progress))
-        return [RunResult.model_validate_json(record)]
+    def poll(self, tell: Tell) -> None:
+        task = self._waiting.popleft()
+        execute(task, self._threads, lambda event: tell(task.config.run_id, event))
 
     def close(self) -> None:
-        pass
+        self._waiting.clear()

@@ -14,9 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from mqar_bench.config import RunConfig
-from mqar_bench.launch.sweep import Watcher
+from mqar_bench.launch.watcher import Watcher
 from mqar_bench.result import RunResult
 from mqar_bench.train import Progress
+
+#: Lines of a terminal that are left to what is not a run under way.
+MARGIN_LINES = 6
 
 
 def make_watcher(console: Console, quiet: bool = False) -> Watcher:
@@ -27,13 +30,13 @@ def make_watcher(console: Console, quiet: bool = False) -> Watcher:
 
 
 class Lines:
-    """A line for every run that ends: ``[3/12] ramnet lr=0.01 seed=123 accuracy 0.993 41s``."""
+    """A line for every run that ends, ``[3/12] ramnet lr=0.01 seed=123 accuracy 0.993 41s``, and for any trouble."""
 
     def __init__(self, console: Console, only_failures: bool = False) -> None:
         self.console = console
         self.only_failures = only_failures
         self.labels: dict[str, str] = {}
-        self.ended = self.skipped = self.failed = 0
+        self.ended = self.skipped = self.failed = self.retried = 0
 
     @property
     def total(self) -> int:
@@ -47,18 +50,32 @@ class Lines:
     def progress(self, run_id: str, progress: Progress) -> None:
         pass
 
+    def note(self, run_id: str, text: str) -> None:
+        self._print(f"{self._count()} {self.labels.get(run_id, '')} {text}".replace("  ", " "), "yellow")
+
+    def retry(self, run_id: str, reason: str, attempt: int) -> None:
+        self.retried += 1
+        self._print(f"{self._count()} {self.labels[run_id]} RETRY, attempt {attempt}: {reason}", "yellow")
+
+    def pause(self, run_id: str, fraction: float) -> None:
+        if not self.only_failures:
+            self._print(f"{self._count()} {self.labels[run_id]} stopped at {fraction:.0%}, to go on from there")
+
     def finish(self, result: RunResult) -> None:
         self.ended += 1
         failed = result.status == "failed"
         self.failed += failed
         if failed or not self.only_failures:
-            count = f"[{self.skipped + self.ended}/{self.total}]"
+            count = self._count()
             outcome = f"FAILED {result.error}" if failed else f"accuracy {result.accuracy:.3f}"
             line = f"{count} {self.labels[result.run_id]} {outcome} {result.seconds:.0f}s"
             self._print(line, "red" if failed else "")
 
     def close(self) -> None:
         pass
+
+    def _count(self) -> str:
+        return f"[{self.skipped + self.ended}/{self.total}]"
 
     def _print(self, line: str, style: str = "") -> None:
         self.console.print(Text(line, style), soft_wrap=True)
@@ -83,6 +100,14 @@ class Display(Lines):
         self.running[run_id] = progress
         self.eta.update(self.work)
 
+    def retry(self, run_id: str, reason: str, attempt: int) -> None:
+        self.running.pop(run_id, None)
+        super().retry(run_id, reason, attempt)
+
+    def pause(self, run_id: str, fraction: float) -> None:
+        self.running.pop(run_id, None)
+        super().pause(run_id, fraction)
+
     def finish(self, result: RunResult) -> None:
         self.running.pop(result.run_id, None)
         super().finish(result)
@@ -99,16 +124,19 @@ class Display(Lines):
     def render(self) -> RenderableType:
         left = self.eta.left(self.total - self.skipped)
         counts = f"{self.skipped + self.ended}/{self.total} runs"
-        failed = Text(f"{self.failed} failed", "red") if self.failed else Text("")
+        failed = Text(f"{self.failed} failed" if self.failed else "", "red")
+        retried = Text(f"{self.retried} retried" if self.retried else "", "yellow")
         state = "starting" if left is None else f"about {_clock(left)} left"
         total = Table.grid(padding=(0, 2))
-        total.add_row(_bar((self.skipped + self.work) / max(1, self.total), 30), counts, state, failed)
+        total.add_row(_bar((self.skipped + self.work) / max(1, self.total), 30), counts, state, failed, retried)
         lines = Table.grid(padding=(0, 2))
         lines.add_column(style="dim", no_wrap=True)
         lines.add_column()  # the one that gives way on a narrow terminal
         for _ in range(3):
             lines.add_column(no_wrap=True)
-        for run_id, progress in list(self.running.items()):
+        running = list(self.running.items())
+        shown = running[: max(1, self.console.height - MARGIN_LINES)]
+        for run_id, progress in shown:
             epochs = self.configs[run_id].train.max_epochs
             accuracy = "" if progress.accuracy is None else f"accuracy {progress.accuracy:.3f}"
             lines.add_row(
@@ -118,7 +146,8 @@ class Display(Lines):
                 f"loss {progress.loss:.3f}",
                 accuracy,
             )
-        return Group(total, lines, "")  # the cursor rests on an empty line, where a typed ^C does no harm
+        more = f"and {len(running) - len(shown)} more" if len(shown) < len(running) else ""
+        return Group(total, lines, Text(more, "dim"))  # the cursor rests on this line, where a typed ^C does no harm
 
 
 class Eta:
@@ -144,20 +173,23 @@ class Eta:
 
 def label_runs(configs: Sequence[RunConfig]) -> dict[str, str]:
     """A short name for each run: mixer, what varies among the runs of that mixer, learning rate and seed."""
+    described = {config.run_id: (config.mixer, _describe(config)) for config in configs}
     values: dict[tuple[str, str], set[str]] = {}
-    for config in configs:
-        for name, value in _describe(config).items():
-            values.setdefault((config.mixer, name), set()).add(repr(value))
+    for mixer, name in {(mixer, name) for mixer, each in described.values() for name in each}:
+        values[mixer, name] = {repr(each.get(name)) for other, each in described.values() if other == mixer}
     labels = {}
     for config in configs:
-        varying = [f"{k}={v}" for k, v in _describe(config).items() if len(values[config.mixer, k]) > 1]
+        varying = [f"{k}={v}" for k, v in described[config.run_id][1].items() if len(values[config.mixer, k]) > 1]
         rate, seed = f"lr={config.train.learning_rate:g}", f"seed={config.train.seed}"
         labels[config.run_id] = " ".join([config.mixer, *varying, rate, seed])
     return labels
 
 
 def _describe(config: RunConfig) -> dict[str, Any]:
-    return {"d_model": config.model.d_model, **config.model.mixers[-1].options}
+    *below, last = config.model.mixers
+    stack = {f"layer {i}": spec.name for i, spec in enumerate(below)}
+    options = {f"{i}.{name}": value for i, spec in enumerate(below) for name, value in spec.options.items()}
+    return {"d_model": config.model.d_model, **stack, **options, **last.options}
 
 
 def _bar(fraction: float, width: int) -> ProgressBar:

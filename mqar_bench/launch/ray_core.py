@@ -1,136 +1,211 @@
-"""Runs in parallel as Ray Core tasks. The only module that imports Ray, and it does so when it is used."""
+"""Runs in parallel as Ray Core tasks."""
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mqar_bench.config import RunConfig
+from mqar_bench.config import DataConfig, RunConfig
+from mqar_bench.launch.executor import Event, Lost, Paused, Task, Tell
+from mqar_bench.launch.ray_start import dead_part, import_ray, join, start, stop
+from mqar_bench.launch.share import Arrays, to_arrays
 from mqar_bench.launch.worker import describe, failure
 from mqar_bench.overrides import UsageError
-from mqar_bench.result import RunResult, now
-from mqar_bench.train import Progress
+from mqar_bench.result import RunResult, git_state, now
 
-#: Only configs and records pass through Ray's object store; this is about the least that it takes.
-OBJECT_STORE_BYTES = 80 * 2**20
+#: Of a task: config in JSON, checkpoint, seconds, when these are over by ``time.time()``, and how often to save.
+PlainTask = tuple[str, bytes | None, float | None, float | None, float | None]
+
 POLL_SECONDS = 0.5
+#: How old the count of a cluster's machines may be.
+COUNT_SECONDS = 5.0
+#: What a run that was told to end by itself gets on top before it is taken for stuck.
+GRACE_SECONDS = 10.0
 
 
 class RayExecutor:
-    """See ``Executor``. Starts a Ray of its own on this machine, never joining one that it was not given.
+    """See ``Executor``. Starts a Ray of its own on this machine, or joins the cluster that it is given.
 
     Where the calling program has initialised Ray already, that one is used and left running.
 
     Args:
+        configs: the runs that will be submitted: their own mixers are sent to a cluster, their data sizes Ray's memory.
+        address: of a cluster, ``host:port`` or ``auto``; ``None`` for this machine alone.
         jobs: most runs at a time; ``None`` for as many as the resources below allow.
         cpus_per_run: CPUs Ray reserves for a run, and torch threads in it.
-        gpus_per_run: GPUs Ray reserves for a run, 0.25 to pack four on one. With 0 a run sees no GPU.
+        gpus_per_run: GPUs Ray reserves for a run, 0.25 to pack four on one, each with a quarter of its memory. With 0
+            a run sees no GPU.
 
     Raises:
-        UsageError: Ray is not installed, or a run asks for more than there is.
+        UsageError: Ray is not installed, the cluster cannot be reached, or a run asks for more than there is.
     """
 
-    def __init__(self, jobs: int | None = None, cpus_per_run: int = 1, gpus_per_run: float = 0.0) -> None:
+    def __init__(
+        self,
+        configs: Sequence[RunConfig] = (),
+        address: str | None = None,
+        jobs: int | None = None,
+        cpus_per_run: int = 1,
+        gpus_per_run: float = 0.0,
+    ) -> None:
         if gpus_per_run > 1 and gpus_per_run != int(gpus_per_run):
             raise UsageError(f"gpus per run must be at most 1, or whole, got {gpus_per_run:g}")
-        self._ray: Any = _import_ray()
-        self._cpus, self._gpus = cpus_per_run, gpus_per_run
+        self._ray: Any = import_ray()
+        self._configs, self._address = configs, address
+        self._jobs, self._cpus, self._gpus = jobs, cpus_per_run, gpus_per_run
         self._owns_ray = not self._ray.is_initialized()
-        self._running: dict[Any, tuple[RunConfig, str, float]] = {}
-        if self._owns_ray:
-            self._ray.init(
-                address="local",  # no address would join whatever cluster runs on this machine
-                namespace="mqar-bench",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
+        self._is_private = self._owns_ray and address is None
+        self._running: dict[Any, tuple[Task, str, float]] = {}
+        self._lost: list[tuple[str, Lost]] = []
+        self._counted: tuple[float, int] | None = None
+        # a cluster gets the code by post, and has paths of its own
+        self._paths = [] if address else [os.path.abspath(path) for path in sys.path]
         try:
-            self.slots = self._count_slots(jobs)
-        except UsageError:
+            self._start()
+            self._check_resources()
+        except BaseException:
             self.close()
             raise
+
+    def _start(self) -> None:
+        if self._is_private:
+            start(self._ray, self._configs)
+        elif self._owns_ray:
+            join(self._ray, self._configs, str(self._address))
         # No retries by Ray: an attempt that nobody sees is an attempt that nobody can account for.
-        options = {"num_cpus": cpus_per_run, "num_gpus": gpus_per_run, "max_retries": 0, "num_returns": "streaming"}
+        options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_retries": 0, "num_returns": "streaming"}
         self._task = self._ray.remote(_make_task()).options(**options)
-        self._paths = [os.path.abspath(path) for path in sys.path]
+        self._data: dict[DataConfig, Any] = {}
 
-    def _count_slots(self, jobs: int | None) -> int:
+    def _revive(self) -> None:
+        """Start our own Ray again if it has died: it would take this process along in some seconds."""
+        if not self._is_private or not (dead := dead_part(self._ray)):
+            return
+        for task, _, started in self._running.values():
+            self._lost.append((task.config.run_id, Lost(f"Ray itself died ({dead})", time.monotonic() - started)))
+        self._running.clear()
+        stop(self._ray)
+        self._start()
+
+    @property
+    def slots(self) -> int:
         """Runs that fit at a time. More are never handed to Ray: it would start a process for each."""
-        there = self._ray.cluster_resources()
-        slots = []
+        self._revive()
+        if self._counted is None or time.monotonic() - self._counted[0] > COUNT_SECONDS:
+            self._counted = (time.monotonic(), self._count_slots())
+        return self._counted[1] if self._jobs is None else min(self._jobs, self._counted[1])
+
+    def _count_slots(self) -> int:
+        fits = 0
+        for node in self._ray.nodes():
+            there = node["Resources"] if node["Alive"] else {}
+            wanted = [(there.get("CPU", 0), self._cpus), (there.get("GPU", 0), self._gpus)]
+            fits += min(int(have / need + 1e-6) for have, need in wanted if need)
+        return fits
+
+    def _check_resources(self) -> None:
         for kind, wanted in (("CPU", self._cpus), ("GPU", self._gpus)):
-            if wanted > there.get(kind, 0):
-                raise UsageError(f"a run asks for {wanted:g} {kind}, but there are {there.get(kind, 0):g}")
-            if wanted:
-                slots.append(int(there[kind] / wanted + 1e-6))
-        return min(slots) if jobs is None else min(jobs, *slots)
+            most = max((node["Resources"].get(kind, 0) for node in self._ray.nodes() if node["Alive"]), default=0)
+            if wanted > most:
+                raise UsageError(f"a run asks for {wanted:g} {kind}, but no machine has more than {most:g}")
 
-    def submit(self, config: RunConfig) -> None:
-        messages = self._task.remote(self._paths, config.model_dump_json(), self._cpus, bool(self._gpus))
-        self._running[messages] = (config, now(), time.perf_counter())
+    def submit(self, task: Task) -> None:
+        self._revive()
+        ends = None if task.seconds is None else time.time() + task.seconds
+        plain = (task.config.model_dump_json(), task.checkpoint, task.seconds, ends, task.save_every)
+        events = self._task.remote(self._paths, plain, self._share(task.config.data), self._cpus, self._gpus)
+        self._running[events] = (task, now(), time.monotonic())
 
-    def poll(self, report: Callable[[str, Progress], None]) -> list[RunResult]:
+    def _share(self, config: DataConfig) -> Any:
+        """The task data in Ray's memory; what no run uses any more, Ray drops."""
+        reference = self._data.pop(config, None)
+        if reference is None:
+            reference = self._ray.put(to_arrays(config))
+        self._data[config] = reference
+        while len(self._data) > 2:
+            del self._data[next(iter(self._data))]
+        return reference
+
+    def poll(self, tell: Tell) -> None:
+        self._revive()
+        while self._lost:
+            tell(*self._lost.pop(0))
+        if not self._running:
+            return
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)
-        ended = []
-        for messages in ready:
-            config, started_at, started = self._running[messages]
-            try:
-                message = self._ray.get(next(messages))
-            except (self._ray.exceptions.RayError, StopIteration) as error:
-                seconds = time.perf_counter() - started
-                ended.append(failure(config, _reason(error), str(error) or repr(error), started_at, seconds))
-            else:
-                if isinstance(message, Progress):
-                    report(config.run_id, message)
-                    continue
-                ended.append(RunResult.model_validate_json(message))
-            del self._running[messages]
-        return ended
+        if ready and len(self._running) > 1:  # whatever else has come
+            ready, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
+        for events in ready:
+            task = self._running[events][0]
+            event = self._receive(events)
+            if isinstance(event, Paused | Lost | RunResult):
+                del self._running[events]
+            tell(task.config.run_id, event)
+        self._end_overdue(tell)
+
+    def _receive(self, events: Any) -> Event:
+        task, started_at, started = self._running[events]
+        try:
+            event = self._ray.get(next(events))
+            return self._with_commit(event) if isinstance(event, RunResult) else event
+        except self._ray.exceptions.RayTaskError as error:  # an exception outside of the run itself
+            seconds = time.monotonic() - started
+            return failure(task.config, describe(error.cause or error), str(error), started_at, seconds)
+        except (self._ray.exceptions.RayError, StopIteration) as error:
+            name = type(error).__name__
+            return Lost(_reason(error), time.monotonic() - started, out_of_memory=name == "OutOfMemoryError")
+
+    def _with_commit(self, result: RunResult) -> RunResult:
+        """The record with the commit of the code that was sent, which had none where it ran."""
+        if self._is_private or result.provenance.git_commit is not None:
+            return result
+        commit, dirty = git_state()
+        made = result.provenance.model_copy(update={"git_commit": commit, "git_dirty": dirty})
+        return result.model_copy(update={"provenance": made})
+
+    def _end_overdue(self, tell: Tell) -> None:
+        """Give up on runs that have not ended by themselves when their seconds were over."""
+        for events, (task, _, started) in list(self._running.items()):
+            seconds = time.monotonic() - started
+            if task.seconds is not None and seconds > task.seconds + GRACE_SECONDS:
+                with contextlib.suppress(self._ray.exceptions.RayError):
+                    self._ray.cancel(events, force=True)
+                del self._running[events]
+                tell(task.config.run_id, Lost("it did not stop when its time was over", seconds))
 
     def close(self) -> None:
         """End the workers, with whatever they are doing."""
-        if self._owns_ray:
-            self._ray.shutdown()
-        else:
-            for messages in self._running:
-                self._ray.cancel(messages, force=True)
+        for events in [] if self._is_private else self._running:
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.cancel(events, force=True)
         self._running.clear()
+        if self._owns_ray:
+            stop(self._ray)
 
 
-def _make_task() -> Callable[..., Iterator[Any]]:
+def _make_task() -> Callable[..., Iterator[Event]]:
     """The function that a Ray worker runs.
 
-    Being local, it travels by value, and so can put the driver's import paths in place before it imports
-    anything: this package need not be installed, and mixers from the user's own files are found.
+    Being local, it travels by value, and being given plain values only, it can put the driver's import paths in place
+    before anything is imported: this package need not be installed, and mixers from the user's own files are found.
     """
 
-    def task(paths: list[str], config_json: str, threads: int, sees_gpus: bool) -> Iterator[Any]:
+    def task(paths: list[str], plain: PlainTask, arrays: Arrays, threads: int, gpus: float) -> Iterator[Event]:
         import os
         import sys
 
         sys.path[:] = paths + [path for path in sys.path if path not in paths]
-        if not sees_gpus:  # Ray hides the other GPUs from a run that reserves some, but not from one without
+        if not gpus:  # Ray hides the other GPUs from a run that reserves some, but not from one without
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        from mqar_bench.launch.worker import stream
+        from mqar_bench.launch.worker import serve
 
-        yield from stream(config_json, threads)
+        yield from serve(*plain, arrays, threads, gpus)
 
     return task
-
-
-def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray starts: no reports to its makers
-    try:
-        import ray
-    except ImportError:
-        raise UsageError("ray is not installed: pip install ray, or use --executor inline") from None
-    return ray
 
 
 def _reason(error: Exception) -> str:
@@ -142,6 +217,4 @@ def _reason(error: Exception) -> str:
         "StopIteration": "the run ended without a record",
     }
     name = type(error).__name__
-    if cause := getattr(error, "cause", None):  # an exception outside of the run itself
-        return describe(cause)
     return f"{name}: {known[name]}" if name in known else describe(error)

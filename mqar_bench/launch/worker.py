@@ -1,4 +1,4 @@
-"""One run, wherever it runs: config in, record out, both as JSON; an exception becomes a failed record."""
+"""One run, wherever it runs: a task in, events out; an exception becomes a failed record."""
 
 from __future__ import annotations
 
@@ -10,46 +10,107 @@ from queue import SimpleQueue
 
 import torch
 
+from mqar_bench.checkpoint import CheckpointError
 from mqar_bench.config import RunConfig
+from mqar_bench.data import TaskData
+from mqar_bench.launch.executor import Event, Note, Paused, Saved, Task
+from mqar_bench.launch.share import Arrays, from_arrays
 from mqar_bench.result import RunResult, now, provenance
-from mqar_bench.train import Progress, pick_device, run
+from mqar_bench.train import Progress, Stopped, pick_device, run
+
+#: A run that is lost begins again from a state at most this old.
+SAVE_SECONDS = 30.0
 
 
-def execute(config_json: str, threads: int | None, report: Callable[[Progress], None] | None = None) -> str:
-    """Train a config and return its record; ``KeyboardInterrupt`` alone passes through.
+def execute(task: Task, threads: int | None, tell: Callable[[Event], None], data: TaskData | None = None) -> None:
+    """Train, and tell of it; the last event is the one that ends the run. ``KeyboardInterrupt`` alone passes through.
+
+    A checkpoint that cannot be used is told of, and the run begins from scratch.
 
     Args:
-        config_json: a ``RunConfig``.
+        task: what to train.
         threads: torch threads for this run; ``None`` leaves them as they are.
-        report: told how far the run is.
+        tell: told of every event.
+        data: the task data, where somebody has built it already.
     """
-    config = RunConfig.model_validate_json(config_json)
-    threads_before, started = torch.get_num_threads(), time.perf_counter()
-    started_at = now()
+    config, checkpoint = task.config, task.checkpoint
+    threads_before, started, started_at = torch.get_num_threads(), time.monotonic(), now()
+    fraction = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal fraction
+        fraction = progress.fraction
+        tell(progress)
+
+    def is_over() -> bool:
+        return task.seconds is not None and time.monotonic() - started > task.seconds
+
+    def train(checkpoint: bytes | None) -> RunResult:
+        return run(
+            config,
+            report,
+            checkpoint=checkpoint,
+            save=lambda state: tell(Saved(state, fraction)),
+            save_every=SAVE_SECONDS if task.save_every is None else task.save_every,
+            stop=is_over,
+            data=data,
+        )
+
+    ended: Event
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        result = run(config, report)
-    except Exception as error:
-        seconds = time.perf_counter() - started
-        result = failure(config, describe(error), traceback.format_exc(), started_at, seconds)
+        try:
+            ended = train(checkpoint)
+        except CheckpointError as error:
+            tell(Note(f"starts from scratch, as its checkpoint cannot be used: {error}"))
+            ended = train(None)
+    except Stopped as stopped:
+        ended = Paused(stopped.checkpoint, stopped.fraction)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a mixer may call sys.exit
+        seconds = time.monotonic() - started
+        ended = failure(config, describe(error), traceback.format_exc(), started_at, seconds)
     finally:
         torch.set_num_threads(threads_before)
-    return result.model_dump_json()
+    tell(ended)
 
 
-def stream(config_json: str, threads: int | None) -> Iterator[Progress | str]:
-    """``execute`` as a generator: its reports as they come, then the record."""
-    messages: SimpleQueue[Progress | Future[str]] = SimpleQueue()
+def stream(task: Task, threads: int | None, data: TaskData | None = None) -> Iterator[Event]:
+    """``execute`` as a generator of its events."""
+    events: SimpleQueue[Event | Future[None]] = SimpleQueue()
     with ThreadPoolExecutor(1, thread_name_prefix="run") as pool:
-        future = pool.submit(execute, config_json, threads, messages.put)
-        future.add_done_callback(messages.put)
-        while isinstance(message := messages.get(), Progress):
-            yield message
-    yield future.result()
+        future = pool.submit(execute, task, threads, events.put, data)
+        future.add_done_callback(events.put)
+        while not isinstance(event := events.get(), Future):
+            yield event
+    future.result()
 
 
-def failure(config: RunConfig, error: str, trace: str, started_at: str, seconds: float = 0.0) -> RunResult:
+def serve(
+    config_json: str,
+    checkpoint: bytes | None,
+    seconds: float | None,
+    ends: float | None,
+    save_every: float | None,
+    arrays: Arrays,
+    threads: int,
+    gpus: float,
+) -> Iterator[Event]:
+    """``stream`` in a process of Ray's, from plain values: those of a ``Task`` and when its seconds are over by
+    ``time.time()``, the task data, and the share of the machine that the run has."""
+    config = RunConfig.model_validate_json(config_json)
+    if seconds is not None and ends is not None:  # starting this process took a part of them
+        seconds = min(seconds, ends - time.time())
+    if 0 < gpus < 1 and torch.cuda.is_available():  # Ray packs runs on a GPU, but does not divide its memory
+        torch.cuda.set_per_process_memory_fraction(gpus)
+    yield from stream(Task(config, checkpoint, seconds, save_every), threads, from_arrays(config.data, arrays))
+
+
+def failure(
+    config: RunConfig, error: str, trace: str, started_at: str, seconds: float = 0.0, lost: bool = False
+) -> RunResult:
     """The record of a run that failed.
 
     Args:
@@ -58,6 +119,7 @@ def failure(config: RunConfig, error: str, trace: str, started_at: str, seconds:
         trace: the whole traceback, or all that is known.
         started_at: when the run began, ISO 8601.
         seconds: how long it went on.
+        lost: its process or machine died, the run itself did not fail.
     """
     try:
         device = pick_device(config.train.device)
@@ -71,6 +133,7 @@ def failure(config: RunConfig, error: str, trace: str, started_at: str, seconds:
         seconds=seconds,
         error=error,
         traceback=trace,
+        lost=lost,
     )
 
 

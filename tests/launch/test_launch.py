@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mqar_bench.config import RunConfig
 from mqar_bench.launch import launch, ray_core, sweep
+from mqar_bench.launch.executor import Task
 from mqar_bench.launch.progress import Display, Eta, Lines, label_runs, make_watcher
 from mqar_bench.launch.worker import execute, stream
 from mqar_bench.overrides import UsageError
@@ -78,6 +79,15 @@ class Recorder:
     def progress(self, run_id, progress):
         self.told.append((run_id, progress))
 
+    def note(self, run_id, text):
+        self.told.append((run_id, "note", text))
+
+    def retry(self, run_id, reason, attempt):
+        self.told.append((run_id, "retry", attempt, reason))
+
+    def pause(self, run_id, fraction):
+        self.told.append((run_id, "pause", fraction))
+
     def finish(self, result):
         self.told.append((result.run_id, result.status))
         self.family |= descendants(os.getpid())
@@ -97,6 +107,13 @@ def my_mixers(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "mixers_of_mine"
     sys.modules.pop("mixers_of_mine", None)
+
+
+def executed(config, threads=1) -> RunResult:
+    """The record of a run, made in this process."""
+    events = []
+    execute(Task(config), threads, events.append)
+    return events[-1]
 
 
 def outcome(summary):
@@ -182,16 +199,16 @@ def test_mistakes(store, monkeypatch):
 
 def test_threads_are_those_asked_for_and_then_as_before():
     before = torch.get_num_threads()
-    record = RunResult.model_validate_json(execute(tiny().model_dump_json(), threads=before + 1))
+    record = executed(tiny(), before + 1)
     assert record.provenance.threads == before + 1 and torch.get_num_threads() == before
 
 
 def test_stream_gives_reports_then_the_record(my_mixers):
-    *reports, record = stream(tiny(epochs=2).model_dump_json(), threads=1)
+    *reports, record = stream(Task(tiny(epochs=2)), threads=1)
     assert [p.epoch for p in reports if p.accuracy is not None] == [0, 1]
-    assert RunResult.model_validate_json(record).status == "done"
-    with pytest.raises(ValueError):  # a fault outside of the run does not hang its reader
-        list(stream("no config", threads=1))
+    assert record.status == "done"
+    with pytest.raises(AttributeError):  # a fault outside of the run does not hang its reader
+        list(stream(Task(None), threads=1))
 
 
 class FakeRay:
@@ -203,8 +220,8 @@ class FakeRay:
     def is_initialized(self):
         return True
 
-    def cluster_resources(self):
-        return {"CPU": 4.0, "GPU": 1.0}
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}, {"Alive": False, "Resources": {"CPU": 9.0}}]
 
     def remote(self, function):
         return SimpleNamespace(options=lambda **options: setattr(self, "options", options))
@@ -216,16 +233,16 @@ class FakeRay:
 )
 def test_as_many_runs_at_a_time_as_fit(monkeypatch, jobs, cpus, gpus, slots):
     ray = FakeRay()
-    monkeypatch.setattr(ray_core, "_import_ray", lambda: ray)
-    assert ray_core.RayExecutor(jobs, cpus, gpus).slots == slots
+    monkeypatch.setattr(ray_core, "import_ray", lambda: ray)
+    assert ray_core.RayExecutor((), None, jobs, cpus, gpus).slots == slots
     assert (ray.options["num_cpus"], ray.options["num_gpus"], ray.options["max_retries"]) == (cpus, gpus, 0)
 
 
 def test_more_than_there_is_would_wait_for_ever(monkeypatch):
-    monkeypatch.setattr(ray_core, "_import_ray", FakeRay)
-    with pytest.raises(UsageError, match="a run asks for 5 CPU, but there are 4"):
+    monkeypatch.setattr(ray_core, "import_ray", FakeRay)
+    with pytest.raises(UsageError, match="a run asks for 5 CPU, but no machine has more than 4"):
         ray_core.RayExecutor(cpus_per_run=5)
-    with pytest.raises(UsageError, match="a run asks for 2 GPU, but there are 1"):
+    with pytest.raises(UsageError, match="a run asks for 2 GPU, but no machine has more than 1"):
         ray_core.RayExecutor(gpus_per_run=2)
 
 
@@ -240,11 +257,17 @@ def test_ray(store, my_mixers):
     assert {r.run_id for r in summary.done} == {config.run_id for config in good}
     assert store.read(configs[1]).error == "RuntimeError: this mixer"
     assert "mixers_of_mine.py" in store.read(configs[1]).traceback
-    assert store.read(configs[2]).error.startswith("WorkerCrashedError: the worker process died")
+    dead = store.read(configs[2])
+    assert dead.lost and dead.error.startswith("WorkerCrashedError: the worker process died")
+    assert [line.partition(",")[0] for line in dead.retries] == ["attempt 1", "attempt 2", "attempt 3"]
+    assert [told[1:3] for told in watcher.told if told[0] == dead.run_id and told[1] == "retry"] == [
+        ("retry", 2),
+        ("retry", 3),
+    ]
     assert store.read(good[0]).provenance.threads == 1
     reports = [told for told in watcher.told if isinstance(told[1], Progress)]
     assert {run_id for run_id, progress in reports if progress.fraction == 1} == {c.run_id for c in good}
-    here = RunResult.model_validate_json(execute(good[0].model_dump_json(), threads=1))
+    here = executed(good[0])
     assert [e.loss for e in store.read(good[0]).epochs] == [e.loss for e in here.epochs]  # as in this process
     assert watcher.family  # the processes of Ray, none of which may be left
     deadline = time.monotonic() + 20
@@ -280,6 +303,17 @@ def test_labels_tell_the_runs_of_a_mixer_apart():
         "ramnet top_k=2 lr=0.01 seed=123",
         "ramnet top_k=4 lr=0.001 seed=123",
         "attention lr=0.01 seed=123",
+    ]
+
+
+def test_labels_say_what_only_some_have_and_what_lies_below():
+    bare, given = tiny("ramnet"), tiny("ramnet", top_k=4)
+    spec = {"name": "ramnet", "options": {"cape": True}}
+    deep = RunConfig.model_validate(bare.model_dump() | {"model": bare.model.model_dump() | {"mixers": [spec] * 2}})
+    assert [label.removesuffix(" lr=0.01 seed=123") for label in label_runs([bare, given, deep]).values()] == [
+        "ramnet",
+        "ramnet top_k=4",
+        "ramnet layer 0=ramnet 0.cape=True cape=True",
     ]
 
 
@@ -326,7 +360,7 @@ def test_the_display_shows_every_run_under_way():
         assert "left" in text and configs[0].run_id[:8] in text
         assert "lr=0.001" in text and "epoch 1/4" in text and "loss 4.500" in text and "accuracy 0.125" in text
         assert "lr=0.01 " in text and "epoch 2/4" in text and "loss 3.500" in text
-        display.finish(RunResult.model_validate_json(execute(configs[0].model_dump_json(), 1)))
+        display.finish(executed(configs[0]))
         assert "2/3 runs" in shown() and "lr=0.001" not in shown()
     finally:
         display.close()

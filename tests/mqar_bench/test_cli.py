@@ -13,8 +13,9 @@ import mixers
 import plots
 import sweeps
 from mqar_bench import launch
-from mqar_bench.cli import app
+from mqar_bench.cli import app, look
 from mqar_bench.config import RunConfig
+from mqar_bench.launch.checkpoints import Checkpoints
 from mqar_bench.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -26,14 +27,14 @@ TINY = [
 ]
 
 
-def tiny(rate=1e-2, mixer="attention", scale="demo") -> RunConfig:
+def tiny(rate=1e-2, mixer="attention", scale="demo", epochs=1) -> RunConfig:
     return RunConfig.model_validate(
         {
             "sweep": "grid",
             "scale": scale,
             "data": {"train": [TASK], "test": [TASK]},
             "model": {"vocab_size": 64, "d_model": 8, "mixers": [{"name": mixer}]},
-            "train": {"max_epochs": 1, "batch_size": 32, "learning_rate": rate, "device": "cpu"},
+            "train": {"max_epochs": epochs, "batch_size": 32, "learning_rate": rate, "device": "cpu"},
         }
     )
 
@@ -46,9 +47,10 @@ def cli(monkeypatch, tmp_path):
     grid = {
         "demo": [tiny(1e-2), tiny(2e-2), tiny(mixer="linear_attention")],
         "broken": [tiny(scale="broken"), tiny(1e30, scale="broken")],
+        "rates": [tiny(rate, scale="rates", epochs=2) for rate in (1e-2, 2e-2)] + [tiny(mixer="ramnet", scale="rates")],
     }
 
-    def load(name, scale):
+    def load(name, scale, seeds=1):
         if name != "grid":
             raise ValueError(f"no sweep named {name!r}")
         return grid[scale]
@@ -57,6 +59,7 @@ def cli(monkeypatch, tmp_path):
     monkeypatch.setattr(sweeps, "names", lambda: ("grid",))
     monkeypatch.setattr(sweeps, "scales", lambda name: tuple(grid))
     monkeypatch.setattr(plots, "names", lambda: ("grid",))
+    monkeypatch.setattr(plots, "sweeps", lambda name: ("grid",))
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
@@ -97,15 +100,61 @@ def test_sweep_dry_run_trains_nothing(cli):
     assert [line.split()[2] for line in cli(*SWEEP, "--dry-run").stdout.splitlines()] == ["done"] * 3
 
 
+def test_a_time_budget_ends_it_with_3_and_the_same_command_goes_on(cli):
+    over = cli(*SWEEP, "--time-budget", "0.001s")
+    assert over.exit_code == 3 and Store("results").results() == ([], [])
+    assert "the time is over: 3 runs are left; the same command goes on" in over.stderr
+    assert "3 left" in over.stdout
+    Checkpoints(Store("results")).path(tiny(1e-2)).write_bytes(b"")
+    assert "3 runs are left, 1 has a checkpoint" in cli(*SWEEP, "--time-budget", "0.001s").stderr
+    assert cli(*SWEEP, "--time-budget", "1h").exit_code == 0
+    assert len(Store("results").results()[0]) == 3
+
+
+def test_screening_runs_the_best_learning_rate_in_full(cli):
+    words = ("sweep", "grid", "--scale", "rates", "--executor", "inline", "--screen", "--screen-share", "0.5")
+    first = cli(*words)
+    assert first.exit_code == 0, first.stderr
+    assert "screening: 2 short runs" in first.stderr and "in full: 2 of 3 runs" in first.stderr
+    store = Store("results")
+    short = {r.config.train.learning_rate: r.accuracy for r in store.results(scale="rates-screen")[0]}
+    full = {r.config.mixer: r for r in store.results(scale="rates")[0]}
+    best = max(short, key=lambda rate: (short[rate], -rate))
+    assert full["attention"].config.train.learning_rate == best
+    assert full["attention"].screen.rivals == {f"{rate:g}": short[rate] for rate in sorted(short)}
+    assert full["ramnet"].screen is None
+    again = cli(*words)
+    assert again.exit_code == 0 and "0 done, 2 done before" in again.stdout
+    listed = cli(*words, "--dry-run").stdout.splitlines()
+    assert len(listed) == 4 and all(" done " in line for line in listed)
+    assert look._read_records("grid", ["grid"], None, Path("results"))[1] == "rates"  # what plot draws
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("--time-budget", "soon"), "'soon' is no duration: give one such as 90s, 9m or 1h30m"),
+        (("--screen", "--screen-share", "2"), "must be between 0 and 1, got 2"),
+        (("--address", "auto"), "the inline executor has one run at a time, here"),
+        (("--retries", "-1"), "--retries"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, tuple) else "",
+)
+def test_mistakes_of_a_launch(cli, words, message):
+    result = cli(*SWEEP, *words)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert result.stderr.startswith("error: ") and message in result.stderr and result.stderr.count("\n") == 1
+
+
 def test_ctrl_c_exits_with_130_and_says_what_is_kept(cli, monkeypatch):
     from mqar_bench.launch import inline
 
     execute = inline.execute
 
-    def second_is_interrupted(config_json, *arguments):
-        if RunConfig.model_validate_json(config_json) == tiny(2e-2):
+    def second_is_interrupted(task, *arguments):
+        if task.config == tiny(2e-2):
             raise KeyboardInterrupt
-        return execute(config_json, *arguments)
+        return execute(task, *arguments)
 
     monkeypatch.setattr(inline, "execute", second_is_interrupted)
     result = cli(*SWEEP)

@@ -1,14 +1,13 @@
 import errno
 import json
 import os
+import random
 
-import pandas as pd
 import pytest
 
 from mqar_bench.config import RunConfig
 from mqar_bench.result import Provenance, RunResult
 from mqar_bench.store import Store, StoreError
-from mqar_bench.table import LEADING, TRAILING, to_frame
 
 PROVENANCE = Provenance(
     device="cpu", threads=1, python="3", versions={}, git_commit=None, git_dirty=None, started_at="2026-01-01"
@@ -98,6 +97,141 @@ def test_what_is_no_record_is_named_and_left_alone(store, content, problem):
     assert foreign.read_bytes() == before
 
 
+def test_a_record_cut_off_at_any_byte_is_named_and_left_alone(store):
+    store.write(record())
+    whole = record(rate=2e-3).model_dump_json().encode()
+    folder = store.root / "cut off"
+    folder.mkdir()
+    for length in range(len(whole)):
+        (folder / f"{length:04d}.json").write_bytes(whole[:length])
+    lines = [record(rate=3e-3).model_dump_json().encode(), *(whole[:length] for length in range(1, len(whole)))]
+    packed = store.root / "cut off.jsonl"
+    packed.write_bytes(b"\n".join(lines))
+    results, problems = store.results()
+    assert results == [record(), record(rate=3e-3)]
+    named = [problem.partition(": ")[0] for problem in problems]
+    places = [str(folder / f"{length:04d}.json") for length in range(len(whole))]
+    assert named == places + [f"{packed}:{n}" for n in range(2, len(lines) + 1)]
+    assert all((folder / f"{length:04d}.json").read_bytes() == whole[:length] for length in range(len(whole)))
+    assert packed.read_bytes() == b"\n".join(lines)
+
+
+def test_a_packed_sweep_cut_off_at_its_first_byte_is_named(store):
+    store.root.mkdir()
+    (store.root / "s-demo.jsonl").write_bytes(b"")
+    assert store.results() == ([], [f"{store.root / 's-demo.jsonl'}: empty"])
+
+
+def nested(depth: int) -> str:
+    """A record with an option that is a list in a list in a list."""
+    text = record(config=config(model={"mixers": [{"name": "a", "options": {"x": "HERE"}}]})).model_dump_json()
+    return text.replace('"HERE"', "[" * depth + "]" * depth)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\0" * 5000, b"{" * 200_000, b"[" * 200_000, b"null", b"true", b'"text"', b"1e999", b"9" * 10_000, b"[[], {}]"]
+    + [
+        b'{"schema_version": 1}',
+        b'{"schema_version": %s}' % (b"[" * 400 + b"]" * 400),
+        b'{"schema_version": "\\n\\u001b"}',
+    ]
+    + [b'{"schema_version": 1, "a\\nb\\u001b[2J%s": 1}' % (b"x" * 5000), b'{"schema_version": 1, "config": []}']
+    + [nested(depth).encode() for depth in (300, 800, 950, 980, 990, 1000, 50_000)]
+    + [random.Random(seed).randbytes(2000) for seed in range(5)],
+    ids=lambda content: ascii(content[:25]),
+)
+def test_nothing_in_a_file_is_fatal(store, content):
+    store.write(record())
+    for name in ("x.json", "x.jsonl"):
+        path = store.root / name
+        path.write_bytes(content)
+        results, problems = store.results()
+        assert results == [record()] and problems
+        assert all(p.startswith(f"{path}:") and p.isprintable() and len(p) < len(str(path)) + 300 for p in problems)
+        assert path.read_bytes() == content
+        path.unlink()
+
+
+def test_what_is_no_file_is_named(store):
+    written = store.write(record())
+    folder = written.parent
+    (folder / "folder.json").mkdir()
+    (folder / "folder.json" / "inside.json").write_text(record(2e-3).model_dump_json())
+    os.mkfifo(folder / "pipe.json")  # nobody ever writes to it
+    (folder / "loop.json").symlink_to(folder / "loop.json")
+    (folder / "nowhere.jsonl").symlink_to(folder / "gone")
+    (folder / "endless").symlink_to(store.root)
+    (folder / "linked.json").symlink_to(written)
+    results, problems = store.results()
+    assert results == [record(), record(2e-3)]
+    assert [problem.removeprefix(f"{folder}/") for problem in problems] == [
+        "folder.json: cannot be read: it is not a file",
+        "loop.json: cannot be read: Too many levels of symbolic links",
+        "pipe.json: cannot be read: it is not a file",
+        "nowhere.jsonl: cannot be read: No such file or directory",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_what_may_not_be_read_is_named(store):
+    store.write(record())
+    hidden = store.write(record(2e-3))
+    folder = store.root / "folder"
+    folder.mkdir()
+    hidden.chmod(0)
+    folder.chmod(0)
+    results, problems = store.results()
+    folder.chmod(0o700)
+    assert results == [record()]
+    assert problems == [f"{path}: cannot be read: Permission denied" for path in (folder, hidden)]
+
+
+def test_temporary_files_are_nobodys_business(store):
+    path = store.write(record())
+    others = path.with_name(f"{path.name}.elsewhere-1.tmp")
+    others.write_bytes(path.read_bytes()[:100])
+    assert store.results() == ([record()], [])
+    store.write(record(accuracy=0.75))
+    assert others.exists() and store.results() == ([record(accuracy=0.75)], [])
+
+
+def test_a_record_is_on_disk_before_it_has_its_name_and_its_name_before_write_returns(store, monkeypatch):
+    events = []
+    fsync, replace = os.fsync, os.replace
+
+    def sync(descriptor):
+        events.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def rename(source, target):
+        events.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", rename)
+    path = store.write(record())
+    assert events[0].startswith(path.name) and events[0].endswith(".tmp") and events[1:] == ["rename", "s-demo"]
+
+
+def test_what_is_packed_while_it_is_read_is_not_missed(store, monkeypatch):
+    from mqar_bench import store as module
+
+    paths = [store.write(record(rate)) for rate in (1e-3, 2e-3, 3e-3)]
+    read_file = module.read_file
+
+    def packs_the_rest_meanwhile(path, problems):
+        if path in paths and not packed.exists():
+            packed.write_text("\n".join(p.read_text().replace("\n", "") for p in paths))
+            for other in paths:
+                other.unlink()
+        yield from read_file(path, problems)
+
+    packed = store.packed(config())
+    monkeypatch.setattr(module, "read_file", packs_the_rest_meanwhile)
+    assert store.results() == ([record(rate) for rate in (1e-3, 2e-3, 3e-3)], [])
+
+
 def test_records_are_found_where_a_hand_put_them(store):
     (store.root / "from another machine" / "x").mkdir(parents=True)
     (store.root / "from another machine" / "x" / "name.json").write_text(record().model_dump_json())
@@ -126,6 +260,10 @@ def test_packed_sweeps(store):
     elsewhere.write_text(record(2e-3, accuracy=0.7).model_dump_json())
     assert store.read(config(2e-3)).accuracy == 0.7  # a file of its own, though not at its proper place
     assert store.find([config(1e-3), config(4e-3)]) == {loose_done.run_id: loose_done}
+    (store.root / "older.jsonl").write_text(record(5e-3, accuracy=0.1).model_dump_json())
+    with packed.open("a") as file:
+        file.write(record(5e-3, accuracy=0.2).model_dump_json())
+    assert store.read(config(5e-3)).accuracy == 0.2  # the packed sweep at its proper place, though not the first
 
 
 def test_a_setting_added_later_does_not_orphan_records(store):
@@ -167,25 +305,6 @@ def test_with_id(store):
     store.write(record())
     assert [r.run_id for r in store.with_id(record().run_id[:6])] == [record().run_id]
     assert store.with_id("zz") == []
-
-
-def test_an_empty_frame_has_the_columns():
-    frame = to_frame([])
-    assert list(frame.columns) == [*LEADING, *TRAILING] and len(frame) == 0
-
-
-def test_a_row_for_each_run_with_what_it_lacks_missing():
-    spec = {"name": "ramnet", "options": {"top_k": 4, "cape": True}}
-    ramnet = config(model={"mixers": [{"name": "short_conv", "options": {"kernel_size": 4}}, spec]})
-    frame = to_frame([record(config=ramnet, state_size=7), record(status="failed", error="one\ntwo")])
-    assert list(frame.columns) == [*LEADING, "accuracy/L64-kv8", "option.cape", "option.top_k", *TRAILING]
-    done, failed = frame.iloc[0], frame.iloc[1]
-    assert (done["mixer"], done["state_size"], done["accuracy/L64-kv8"], done["option.top_k"]) == ("ramnet", 7, 0.5, 4)
-    assert done["option.cape"] is True and done["learning_rate"] == 1e-3 and done["sequence_length"] == 64
-    assert pd.isna(done["error"]) and done["device"] == "cpu"
-    assert failed["error"] == "one" and failed["status"] == "failed" and failed["epochs"] == 0
-    assert failed[["state_size", "accuracy", "accuracy/L64-kv8", "option.top_k", "git_commit"]].isna().all()
-    assert frame["state_size"].dtype == "Int64"  # whole numbers stay whole beside a missing one
 
 
 def test_measurements_of_perf_may_lie_among_the_records(tmp_path):

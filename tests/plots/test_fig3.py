@@ -1,77 +1,99 @@
 import pandas as pd
 import pytest
 
-import plots
-from plots import fig3
-from plots.style import order, style
+from plots import fig3, fig3_active
+from plots.style import style
+from tests.plots.records import CONV, config, frame, record
 
-
-def rows(**changes):
-    base = dict(
-        mixer="ramnet", state_size=4352, active_state_size=500, accuracy=0.5, learning_rate=1e-2, seed=1, status="done",
-        d_model=64,
-    ) | {"accuracy/L64-kv4": 0.5, "option.order": 3.0}  # fmt: skip
-    return base | changes
-
-
-FRAME = pd.DataFrame(
-    [
-        rows(accuracy=0.5, learning_rate=1e-3),
-        rows(accuracy=0.9, learning_rate=1e-2, seed=1),
-        rows(accuracy=0.7, learning_rate=1e-2, seed=2),
-        rows(accuracy=0.95, learning_rate=3e-2, seed=1),  # the best run, but not the best rate
-        rows(accuracy=0.2, learning_rate=3e-2, seed=2),
-        rows(state_size=17024, accuracy=0.99, **{"option.order": 4.0}),
-        rows(mixer="attention", state_size=8320, accuracy=1.0, **{"option.order": None}),
-        rows(mixer="attention", state_size=8320, accuracy=None, status="failed", learning_rate=1.0),
-    ]
+FRAME = frame(
+    record(config("ramnet", order=3, rate=1e-2, seed=1), 0.9, state=4352, active=600),
+    record(config("ramnet", order=3, rate=1e-2, seed=2), 0.7, state=4352, active=600),
+    record(config("ramnet", order=4), 0.99, state=17024, active=600),
+    record(config("attention"), 1.0, state=8320),
+    record(config("attention", rate=1.0), None),
 )
 
 
-def test_a_point_is_the_rate_with_the_best_mean_over_seeds():
+def drawn(ax):
+    """(label, x, y) of every point, and what bars reach from and to."""
+    spots, bars = set(), set()
+    for container in ax.containers:
+        spots |= {(container.get_label(), x, y) for x, y in container.lines[0].get_xydata()}
+        for collection in container.lines[2]:
+            bars |= {(x, low, high) for (x, low), (_, high) in collection.get_segments()}
+    return spots, bars
+
+
+def test_a_point_for_each_architecture_and_state_size():
     points = fig3.table(FRAME).set_index(["mixer", "state_size"])
-    assert len(points) == 3
+    assert list(points.index) == [("attention", 8320), ("ramnet", 4352), ("ramnet", 17024)]
     point = points.loc[("ramnet", 4352)]
-    assert point["learning_rate"] == 1e-2 and point["accuracy"] == pytest.approx(0.8)
-    assert (point["accuracy_min"], point["accuracy_max"], point["seeds"]) == (0.7, 0.9, 2)
-    assert (point["learning_rates"], point["runs"]) == (3, 5)
-    assert points.loc[("attention", 8320)]["runs"] == 1
-
-
-def test_two_variants_of_one_size_compete():
-    frame = pd.concat([FRAME, pd.DataFrame([rows(accuracy=0.85, **{"option.order": 6.0})])])
-    point = fig3.table(frame).set_index(["mixer", "state_size"]).loc[("ramnet", 4352)]
-    assert point["accuracy"] == 0.85 and point["seeds"] == 1
+    assert point["accuracy"] == pytest.approx(0.8) and (point["accuracy_min"], point["accuracy_max"]) == (0.7, 0.9)
+    assert (point["seeds"], point["runs"], point["active_state_size"]) == (2, 2, 600)
+    assert set(points["stack"]) == {"short_conv attention", "short_conv ramnet"}
+    assert (points["selected_on"] == "test").all()
+    assert points["failed"].tolist() == [1, 0, 0]
 
 
 def test_the_figure_shows_every_point_of_the_table():
     points = fig3.table(FRAME)
     ax = fig3.figure(points).axes[0]
-    drawn = {(container.get_label(), x, y) for container in ax.containers for x, y in container.lines[0].get_xydata()}
-    expected = {(style(p.mixer).label, float(p.state_size), p.accuracy) for p in points.itertuples()}
-    assert drawn == expected
+    spots, bars = drawn(ax)
+    assert spots == {(style(p.mixer).label, float(p.state_size), p.accuracy) for p in points.itertuples()}
+    assert {(x, round(low, 9), round(high, 9)) for x, low, high in bars} == {(4352, 0.7, 0.9), (17024, 0.99, 0.99)}
     assert ax.get_xscale() == "log" and ax.get_ylim() == (0, 1)
+    assert ax.get_xlabel() == "Total state size (elements)" and ax.get_title() == "Mixers after a short convolution"
 
 
-def test_files_are_written_and_repeat_to_the_byte(tmp_path):
-    first = plots.draw("fig3", FRAME, tmp_path / "a")
-    assert [p.name for p in first] == ["fig3.pdf", "fig3.png", "fig3.csv"]
-    second = plots.draw("fig3", FRAME.sample(frac=1, random_state=0), tmp_path / "b")
-    for a, b in zip(first, second, strict=True):
-        assert a.read_bytes() == b.read_bytes(), a.name
-    again = pd.read_csv(first[2])
-    assert list(again["state_size"]) == [8320, 4352, 17024]
+def test_by_active_state_models_of_one_active_size_compete():
+    points = fig3_active.table(FRAME)
+    assert points[["mixer", "active_state_size", "state_size"]].values.tolist() == [
+        ["attention", 8320, 8320],
+        ["ramnet", 600, 17024],
+    ]
+    ax = fig3_active.figure(points).axes[0]
+    assert drawn(ax)[0] == {("Softmax attention", 8320.0, 1.0), ("RAM-Net", 600.0, 0.99)}
+    assert "per token" in ax.get_xlabel()
 
 
-def test_nothing_to_draw_is_said():
-    with pytest.raises(ValueError, match="no finished run"):
-        plots.draw("fig3", FRAME[FRAME["status"] == "failed"], None)
-    with pytest.raises(ValueError, match="no figure named 'fig9': there is fig3"):
-        plots.draw("fig9", FRAME, None)
+def test_two_places_in_the_stack_are_two_lines_that_the_legend_tells_apart():
+    token_wise = record(config("ramnet", below={"name": "ramnet"}), 0.6, state=4352)
+    points = fig3.table(frame(*[record(config(m), state=4352) for m in ("ramnet", "gla")], token_wise))
+    assert len(points) == 3
+    figure = fig3.figure(points)
+    spots = drawn(figure.axes[0])[0]
+    assert {label for label, _, _ in spots} == {"RAM-Net", "GLA", "RAM-Net in every layer"}
+    usual, other = (next(c.lines[0] for c in figure.axes[0].containers if c.get_label() == n)
+                    for n in ("RAM-Net", "RAM-Net in every layer"))  # fmt: skip
+    assert usual.get_color() == other.get_color() and usual.get_linestyle() != other.get_linestyle()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["RAM-Net", "RAM-Net in every layer", "GLA"]
 
 
-def test_styles_are_fixed_and_distinct():
-    known = order(["ramnet", "linear_attention", "attention", "a.Mine", "short_conv"])
-    assert known == ["ramnet", "attention", "linear_attention", "short_conv", "a.Mine"]
-    assert len({(style(m).color, style(m).marker) for m in known}) == 5
-    assert style("a.Mine") == style("a.Mine")
+def test_a_long_legend_takes_fewer_columns_and_keeps_the_axes():
+    long = [record(config("gla", below=b), 0.6) for b in (CONV, {"name": "attention"}, {"name": "delta_net"})]
+    few, many = (fig3.figure(fig3.table(frame(*records))) for records in (long[:1], long))
+    assert many.get_figheight() > few.get_figheight()
+    for figure in (few, many):
+        figure.draw_without_rendering()
+        box = figure.legends[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    heights = [figure.axes[0].get_position().height * figure.get_figheight() for figure in (few, many)]
+    assert heights[1] == pytest.approx(heights[0], abs=0.1)
+
+
+@pytest.mark.parametrize("accuracy", [0.1, 0.7])
+def test_equal_seeds_are_no_error_though_their_mean_is_not_among_them(accuracy):
+    points = fig3.table(frame(*[record(config(seed=seed), accuracy) for seed in (1, 2, 3)]))
+    assert (points["accuracy"][0] > accuracy) == (accuracy == 0.1) and points["accuracy"][0] != accuracy
+    other = fig3.table(frame(*[record(config("gla", seed=seed), seed / 4) for seed in (1, 2)]))
+    fig3.figure(pd.concat([points, other]))
+    fig3.figure(points.assign(accuracy_min=0.05) if accuracy == 0.1 else points.assign(accuracy_max=0.9))
+
+
+@pytest.mark.parametrize("sizes", [(4096,), (2176, 2752), (2000, 4000), (1,), (100, 10**7)])
+def test_at_least_two_sizes_are_named_on_the_axis(sizes):
+    points = fig3.table(frame(*[record(config(num_heads=i + 1), state=size) for i, size in enumerate(sizes)]))
+    ax = fig3.figure(points).axes[0]
+    low, high = ax.get_xlim()
+    assert low < min(sizes) and high > max(sizes)
+    assert sum(low <= tick <= high for tick in ax.get_xticks()) >= 2

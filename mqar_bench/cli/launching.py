@@ -1,0 +1,119 @@
+"""What the commands that train have in common: options of a launch, and a launch under somebody's eyes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mqar_bench.cli.app import STARTED
+
+if TYPE_CHECKING:
+    from mqar_bench.config import RunConfig
+    from mqar_bench.launch import Summary
+    from mqar_bench.launch.budget import Budget
+    from mqar_bench.result import ScreenRecord
+    from mqar_bench.store import Store
+
+#: Exit codes besides 0 (all done), 1 (some failed) and 2 (a mistake): the time was over first; interrupted.
+OUT_OF_TIME, INTERRUPTED = 3, 130
+
+
+class ExecutorName(StrEnum):
+    ray = "ray"
+    inline = "inline"
+
+
+Force = Annotated[bool, typer.Option("--force", help="Also run what is done already.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress, only what goes wrong and the result.")]
+Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Most runs at a time. Default: what fits.")]
+Gpus = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="F", help="GPUs a run; 0.25 packs four on one. Default: 1 if there is one."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="A Ray cluster to join, or auto. Default: this machine alone."),
+]
+Retries = Annotated[
+    int, typer.Option(min=0, metavar="N", help="New tries for a run whose process or machine died; not if it failed.")
+]
+TimeBudget = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Stop before so long, such as 9m or 1h30m, with checkpoints. Exit code 3."),
+]
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A launch's settings, as the command line gives them; see ``launch``."""
+
+    store: Store
+    executor: ExecutorName
+    quiet: bool
+    force: bool
+    budget: Budget | None
+    resources: dict[str, Any]
+
+    def launch(self, configs: Sequence[RunConfig], screens: Mapping[str, ScreenRecord] | None = None) -> Summary:
+        """``launch``, shown on standard error; interrupting ends the command with word of what is kept."""
+        from mqar_bench.launch import launch
+        from mqar_bench.launch.progress import make_watcher
+        from mqar_bench.show import make_console
+
+        watcher = make_watcher(make_console(stderr=True), self.quiet)
+        try:
+            with _terminate_as_interrupt():
+                return launch(
+                    configs,
+                    self.store,
+                    self.executor.value,
+                    budget=self.budget,
+                    force=self.force,
+                    screens=screens,
+                    watcher=watcher,
+                    **self.resources,
+                )
+        except KeyboardInterrupt:
+            done = sum(result.status == "done" for result in self.store.find(configs).values())
+            kept = f"{done} of {len(configs)} runs are done, in {self.store.root}"
+            print(f"interrupted: {kept}{self.checkpointed(configs)}; the same command resumes", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+    def checkpointed(self, configs: Sequence[RunConfig]) -> str:
+        """Words on how many runs can go on from a checkpoint."""
+        from mqar_bench.launch.checkpoints import Checkpoints
+
+        count = sum(map(Checkpoints(self.store).exists, configs))
+        return f", {count} more {'has' if count == 1 else 'have'} a checkpoint" if count else ""
+
+    def exit_code(self, summary: Summary) -> int:
+        """After a word on what the time did not suffice for."""
+        if summary.left:
+            left = f"{len(summary.left)} runs are left{self.checkpointed(summary.left).replace(' more', '')}"
+            print(f"the time is over: {left}; the same command goes on", file=sys.stderr)
+            return OUT_OF_TIME
+        return 1 if summary.failed else 0
+
+
+def make_budget(time_budget: str | None) -> Budget | None:
+    """The budget of a command, counted from its start."""
+    from mqar_bench.launch.budget import Budget, parse_duration
+
+    return None if time_budget is None else Budget(parse_duration(time_budget), STARTED)
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM, by which schedulers announce the end, is taken like Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

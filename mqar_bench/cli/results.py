@@ -1,0 +1,271 @@
+"""The commands ``results``: list and export records, bring in those of other machines, pack them."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mqar_bench.cli.app import Results, app, hint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mqar_bench.archive import Conflict
+    from mqar_bench.result import RunResult
+
+#: What `mqar-bench results` does where its first word is none of its commands.
+DEFAULT = "list"
+
+
+class ResultsFormat(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class OrList(TyperGroup):
+    """Commands of which ``list`` need not be named: an unknown first word is its argument or option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Help has the arguments and options of ``list`` too, as they can be given here."""
+        own = self.params
+        self.params = [*own, *self.commands[DEFAULT].params]
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.params = own
+
+
+group = typer.Typer(cls=OrList, subcommand_metavar="| COMMAND [ARGS]...")
+app.add_typer(group, name="results")
+
+Sweep = Annotated[str | None, typer.Argument(metavar="SWEEP", help="Only this sweep.", show_default=False)]
+Scale = Annotated[str | None, typer.Option(metavar="SCALE", help="Only this scale.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
+
+
+@group.callback(
+    epilog="**Examples**\n\n"
+    "mqar-bench results fig3 --scale demo\n\n"
+    "mqar-bench results --columns mixer,state_size,accuracy/L64-kv8\n\n"
+    "mqar-bench results fig3 --export fig3.parquet\n\n"
+    "mqar-bench results import /mnt/cluster/results --dry-run\n\n"
+    "mqar-bench results pack fig3"
+)
+def _results() -> None:
+    """Show the records, a row a run: those of a sweep, or all. Also exports, imports and packs them.
+
+    Records are what runs leave behind, JSON files in the folder `results`. Without a command they are listed. Only the
+    table, CSV or JSON goes to standard output; files that are no records are named on standard error.
+    """
+
+
+@group.command(
+    name=DEFAULT,
+    epilog="**Examples**\n\n"
+    "mqar-bench results list fig3 --scale demo\n\n"
+    "mqar-bench results --format csv > runs.csv\n\n"
+    "mqar-bench results --export runs.parquet",
+)
+def list_results(
+    name: Sweep = None,
+    scale: Scale = None,
+    results: Results = Path("results"),
+    format: Annotated[ResultsFormat, typer.Option(help="csv and json have every column.")] = ResultsFormat.table,
+    columns: Annotated[str | None, typer.Option(metavar="A,B", help="These columns, in this order.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every column to a .csv or .parquet file instead.")
+    ] = None,
+) -> None:
+    """Show the records, a row a run; this is what `mqar-bench results` does without a command.
+
+    Only the table, CSV or JSON goes to standard output; files that are no records are named on standard error.
+    """
+    from mqar_bench.overrides import UsageError
+    from mqar_bench.show import print_frame, to_json
+
+    if export is not None:
+        if export.suffix not in (".csv", ".parquet"):
+            raise UsageError(f"--export {export}: the file must end in .csv or .parquet")
+        if columns is not None or format is not ResultsFormat.table:
+            raise UsageError("--export writes every column in the format that FILE ends in: no --columns, --format")
+    frame = read_frame(results, name, scale)
+    chosen = [_column(column.strip(), list(frame.columns)) for column in columns.split(",")] if columns else None
+    frame = frame if chosen is None else frame[chosen]
+    if export is not None:
+        _export(frame, export)
+        print(f"{export}: {len(frame)} rows")
+    elif format is ResultsFormat.csv:
+        frame.to_csv(sys.stdout, index=False)
+    elif format is ResultsFormat.json:
+        print(json.dumps([{k: to_json(v) for k, v in row.items()} for row in frame.to_dict("records")], indent=1))
+    else:
+        print_frame(frame, chosen)
+
+
+@group.command(
+    name="import",
+    epilog="**Examples**\n\n"
+    "mqar-bench results import /mnt/cluster/results --dry-run\n\n"
+    "mqar-bench results import fig3-laptop.jsonl other/fig3-laptop --results results",
+)
+def import_results(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE", help="Folders, .json or .jsonl files.", show_default=False)
+    ],
+    results: Results = Path("results"),
+    replace: Annotated[bool, typer.Option("--replace", help="Where numbers differ, take the imported ones.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Bring in the records of other machines.
+
+    Runs that are not here are added, and done ones take the place of failed ones. Where a run is done here and there
+    but the numbers differ, that is said, and what is here stays unless --replace is given. Files that are no records
+    are named on standard error. Exit code 1 if there were conflicts that were not replaced.
+    """
+    from mqar_bench.archive import merge
+    from mqar_bench.launch.progress import label_runs
+    from mqar_bench.store import Store
+
+    store = Store(results)
+    merged = merge(store, sources, replace=replace, dry_run=dry_run)
+    _name_skipped(merged.problems)
+    if merged.conflicts:
+        labels = label_runs([result.config for result in store.results()[0]])
+        for conflict in merged.conflicts:
+            print(_describe(conflict, labels[conflict.here.run_id]))
+    if not merged.total:
+        print(f"note: there is no record in {', '.join(map(str, sources))}", file=sys.stderr)
+    counts = {
+        "new": merged.new,
+        "already there": merged.same,
+        "done in place of failed": merged.mended,
+        "failed but done here": merged.kept,
+        "in conflict": len(merged.conflicts),
+    }
+    shown = [f"{count} {what}" for what, count in counts.items() if count or what in ("new", "already there")]
+    print(f"{'would import' if dry_run else 'imported'} into {results}: {', '.join(shown)}")
+    left = sum(not conflict.replaced for conflict in merged.conflicts)
+    if left and not replace:
+        print("what was here stays where numbers differ; --replace takes the imported ones", file=sys.stderr)
+    raise typer.Exit(1 if left else 0)
+
+
+@group.command(epilog="**Examples**\n\nmqar-bench results pack\n\nmqar-bench results pack fig3 --scale demo --dry-run")
+def pack(
+    name: Sweep = None,
+    scale: Scale = None,
+    results: Results = Path("results"),
+    dry_run: DryRun = False,
+) -> None:
+    """Fold the files of a sweep and scale into one, `DIR/SWEEP-SCALE.jsonl`, a line a run.
+
+    Every command reads both forms, so this is for keeping and copying records. Files are deleted once the new one has
+    been read back. What is no record stays, and is named on standard error.
+    """
+    from mqar_bench.archive import pack as pack_store
+    from mqar_bench.store import Store
+
+    store = Store(results)
+    _choose(store.results()[0], results, name, scale)
+    packed, problems = pack_store(store, name, scale, dry_run=dry_run)
+    _name_skipped(problems)
+    for one in packed:
+        files = f"{one.folded} file{'' if one.folded == 1 else 's'} {'to fold' if dry_run else 'folded'} in"
+        print(f"{one.path}: {one.records} runs, {files if one.folded or one.changed else 'nothing to do'}")
+
+
+def read_frame(root: Path, name: str | None, scale: str | None) -> pd.DataFrame:
+    """The records asked for as a table; what is no record is named on standard error."""
+    from mqar_bench.store import Store
+    from mqar_bench.table import to_frame
+
+    records, problems = Store(root).results()
+    _name_skipped(problems)
+    return to_frame(_choose(records, root, name, scale))
+
+
+def _choose(records: list[RunResult], root: Path, name: str | None, scale: str | None) -> list[RunResult]:
+    """Those of a sweep at a scale; ``UsageError`` if there are none."""
+    from mqar_bench.overrides import UsageError
+
+    chosen = [r for r in records if name in (None, r.config.sweep) and scale in (None, r.config.scale)]
+    if not chosen:
+        if not root.is_dir():
+            raise UsageError(f"no records: there is no folder {root}")
+        what = " ".join(filter(None, [f"of sweep {name}" if name else "", f"at scale {scale}" if scale else ""]))
+        there = sorted({f"{r.config.sweep} at {r.config.scale}" for r in records})
+        raise UsageError(f"no records {what} in {root}: ".replace("  ", " ") + f"there is {', '.join(there) or 'none'}")
+    return chosen
+
+
+def _describe(conflict: Conflict, label: str) -> str:
+    here, imported = conflict.here, conflict.imported
+    same = " (epochs or settings differ)" if here.accuracy == imported.accuracy else ""
+    return (
+        f"conflict {here.run_id} {label}: accuracy {here.accuracy:.6g} here on {here.provenance.device},"
+        f" {imported.accuracy:.6g} in {conflict.source} on {imported.provenance.device}{same};"
+        f" {'replaced' if conflict.replaced else 'kept'}"
+    )
+
+
+def _export(frame: pd.DataFrame, path: Path) -> None:
+    """Write the rows, all of them or none.
+
+    Raises:
+        UsageError: pyarrow is missing, or the file cannot be written.
+    """
+    from mqar_bench.files import write_atomically
+    from mqar_bench.overrides import UsageError
+
+    try:
+        data = _to_parquet(frame) if path.suffix == ".parquet" else frame.to_csv(index=False).encode()
+    except ImportError:
+        raise UsageError(f"--export {path}: Parquet needs pyarrow, which `pip install pyarrow` installs") from None
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _to_parquet(frame: pd.DataFrame) -> bytes:
+    """A column has one type there: options of several, or lists, are written as JSON."""
+    import pandas as pd
+
+    from mqar_bench.show import is_missing
+
+    kinds = {"boolean": "boolean", "integer": "Int64", "mixed-integer-float": "float64", "string": "string"}
+    frame, chosen = frame.copy(), dict[str, str]()
+    for name in [name for name in frame.columns if pd.api.types.is_object_dtype(frame[name])]:
+        kind = pd.api.types.infer_dtype(frame[name], skipna=True)
+        if kind not in kinds:
+            frame[name] = frame[name].map(lambda value: None if is_missing(value) else json.dumps(value))
+        chosen[name] = kinds.get(kind, "string")
+    buffer = io.BytesIO()
+    frame.astype(chosen).to_parquet(buffer, engine="pyarrow", index=False)
+    return buffer.getvalue()
+
+
+def _name_skipped(problems: list[str]) -> None:
+    for problem in problems:
+        print(f"skipped {problem}", file=sys.stderr)
+
+
+def _column(column: str, columns: list[str]) -> str:
+    from mqar_bench.overrides import UsageError
+
+    if column not in columns:
+        raise UsageError(f"no column {column!r}{hint(column, columns)}")
+    return column

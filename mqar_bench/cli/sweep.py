@@ -1,0 +1,114 @@
+"""The command ``sweep``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.configs import load_sweep
+from mqar_bench.cli.launching import (
+    Address,
+    ExecutorName,
+    Force,
+    Gpus,
+    Jobs,
+    Launcher,
+    Quiet,
+    Retries,
+    TimeBudget,
+    make_budget,
+)
+
+if TYPE_CHECKING:
+    from mqar_bench.config import RunConfig
+    from mqar_bench.launch import Screening, Summary
+    from mqar_bench.store import Store
+
+
+@app.command(
+    epilog="**Examples**\n\n"
+    "mqar-bench sweep fig3 --scale demo\n\n"
+    "mqar-bench sweep fig3 --scale demo --dry-run\n\n"
+    "mqar-bench sweep fig3 --scale laptop --time-budget 55m --screen\n\n"
+    "mqar-bench sweep fig3 --scale paper --gpus-per-run 0.25 --address auto"
+)
+def sweep(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The sweep, such as fig3.", show_default=False)],
+    scale: Annotated[str, typer.Option(metavar="SCALE", help="Its scale, such as demo.", show_default=False)],
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run: its own and the next ones.")] = 1,
+    results: Results = Path("results"),
+    executor: Annotated[ExecutorName, typer.Option(help="Parallel, or one run after another.")] = ExecutorName.ray,
+    address: Address = None,
+    cpus_per_run: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="CPUs and torch threads a run. Default: 1; inline: all."),
+    ] = None,
+    gpus_per_run: Gpus = None,
+    jobs: Jobs = None,
+    retries: Retries = 2,
+    time_budget: TimeBudget = None,
+    screen: Annotated[
+        bool, typer.Option("--screen", help="Try all learning rates for a share of the epochs, the best in full.")
+    ] = False,
+    screen_share: Annotated[float, typer.Option(metavar="F", help="With --screen: that share of the epochs.")] = 0.25,
+    screen_keep: Annotated[int, typer.Option(metavar="K", help="With --screen: learning rates kept of a model.")] = 1,
+    force: Force = False,
+    quiet: Quiet = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and which are done; train none.")] = False,
+) -> None:
+    """Run a sweep: every run that has no record yet.
+
+    Records are written as runs end, and longer runs leave checkpoints: the same command resumes, whatever ended the
+    last one. A run that fails is recorded with its traceback and tried again next time; one whose process or machine
+    dies is tried again at once. Several of these commands may share a folder of records. Exit code 1 if any run
+    failed, 3 if the time budget ended first.
+    """
+    from mqar_bench.launch import Screening
+    from mqar_bench.show import print_summary
+    from mqar_bench.store import Store
+
+    configs, store = load_sweep(name, scale, seeds), Store(results)
+    screening = Screening(screen_share, screen_keep) if screen else None
+    budget = make_budget(time_budget)
+    if dry_run:
+        _list_runs(configs, store, screening)
+        return
+    resources = {"address": address, "jobs": jobs, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
+    launcher = Launcher(store, executor, quiet, force, budget, resources | {"retries": retries})
+    summary = launcher.launch(configs) if screening is None else _screened(launcher, configs, screening)
+    print_summary(summary, store)
+    raise typer.Exit(launcher.exit_code(summary))
+
+
+def _screened(launcher: Launcher, configs: list[RunConfig], screening: Screening) -> Summary:
+    """Both stages, or the first alone where the time was over before the second."""
+    short = screening.first_stage(configs)
+    if not launcher.quiet:
+        print(f"screening: {len(short)} short runs", file=sys.stderr)
+    first = launcher.launch(short)
+    if first.left:
+        return first
+    records = {result.run_id: result for result in (*first.failed, *first.skipped, *first.done)}
+    chosen, screens = screening.second_stage(configs, records)
+    if not launcher.quiet:
+        print(f"in full: {len(chosen)} of {len(configs)} runs", file=sys.stderr)
+    if lost := [result for result in first.failed if result.lost]:
+        print(f"{len(lost)} short runs were lost, and their models left out: run the command again", file=sys.stderr)
+    return launcher.launch(chosen, screens)
+
+
+def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | None) -> None:
+    from mqar_bench.launch.progress import label_runs
+
+    if screening is not None:
+        short = screening.first_stage(configs)
+        chosen, _ = screening.second_stage(configs, store.find(short))
+        configs = short + chosen
+    labels, known = label_runs(configs), store.find(configs)
+    for i, config in enumerate(configs):
+        record = known.get(config.run_id)
+        print(f"{i:4d}  {config.run_id}  {record.status if record else '-':6s}  {labels[config.run_id]}")

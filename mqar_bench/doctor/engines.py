@@ -1,0 +1,93 @@
+"""The mixers: which engine computes each on this machine, and whether it does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+
+import mixers
+from mqar_bench.doctor.check import Check
+from mqar_bench.launch.worker import describe
+
+D_MODEL = 64
+SHAPE = (2, 16, D_MODEL)
+
+#: What the names of engines mean.
+ENGINES = {
+    "torch": "plain PyTorch",
+    "chunk": "PyTorch, in chunks of the sequence",
+    "step": "PyTorch, a token at a time",
+    "cpu": "compiled with numba",
+    "fla": "flash-linear-attention's Triton kernels",
+    "triton": "Triton kernels",
+    "reference": "dense PyTorch, slow",
+}
+
+#: Those that a first call waits for.
+COMPILED = {"cpu", "fla", "triton"}
+
+#: What to do about errors that say too little, by a part of their text.
+HINTS = {
+    "no locator available": "numba has nowhere to keep what it compiled: export NUMBA_CACHE_DIR=A_FOLDER_TO_WRITE_IN",
+    "Failed to find C compiler": "Triton needs a C compiler: install gcc, or export CC=ITS_PATH",
+    "Python.h": "Triton needs Python's headers: install python3-dev, or its like",
+    "no kernel image": "this torch is not built for this GPU: install one that is",
+    "out of memory": "the GPU is full: see who uses it with nvidia-smi",
+}
+
+
+def check_engines(device: torch.device, tell: Callable[[str], None]) -> list[Check]:
+    """Every registered mixer with its defaults, in the order of their names; ``tell`` hears what takes a while."""
+    return [check_mixer(name, device, tell) for name in mixers.names()]
+
+
+def check_mixer(name: str, device: torch.device, tell: Callable[[str], None]) -> Check:
+    """One mixer: its engines, and a forward and backward pass."""
+    tell(name)
+    try:
+        with torch.random.fork_rng(devices=[0] if device.type == "cuda" else []):
+            torch.manual_seed(0)
+            mixer = mixers.build(name, D_MODEL)
+        training, decoding = mixer.engine(device), mixer.engine(device, decoding=True)
+    except Exception as error:
+        return _failed(name, "", error)
+    values = {"training": training.name, "decoding": decoding.name, "works": False}
+    engines = f"{training.name:<9} {decoding.name:<9}"
+    if {training.name, decoding.name} & COMPILED:
+        tell(f"{name}, which is compiled the first time: it may take a while")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            finite = _passes(mixer.to(device), device)
+    except Exception as error:
+        return _failed(name, engines, error, values)
+    if not finite:
+        return Check(name, f"{engines} gives numbers that are not finite", "FIX", values=values)
+    values["works"] = True
+    reason = training.reason or decoding.reason
+    if reason:
+        return Check(name, f"{engines} works, but not at its fastest: {reason}", "note", values=values)
+    return Check(name, f"{engines} works", values=values)
+
+
+def explain(checks: list[Check]) -> str:
+    """The legend: the engines that occur."""
+    named = {check.values.get(use) for check in checks for use in ("training", "decoding")}
+    return "; ".join(f"{name}: {meaning}" for name, meaning in ENGINES.items() if name in named)
+
+
+def _passes(mixer: mixers.SequenceMixer, device: torch.device) -> bool:
+    """Whether a forward and a backward pass give finite numbers."""
+    x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
+    y = mixer(x)
+    y.square().mean().backward()
+    gradients = [p.grad for p in (x, *mixer.parameters()) if p.grad is not None]
+    return all(bool(tensor.isfinite().all()) for tensor in (y, *gradients))
+
+
+def _failed(name: str, engines: str, error: Exception, values: dict | None = None) -> Check:
+    text = describe(error)
+    fix = next((hint for part, hint in HINTS.items() if part in str(error)), None)
+    return Check(name, f"{engines} {text}".strip(), "FIX", fix, values or {"works": False})

@@ -1,0 +1,79 @@
+"""What a launch hands to an executor, and what it hears back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mqar_bench.config import RunConfig
+from mqar_bench.result import RunResult
+from mqar_bench.train import Progress
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to execute: from scratch, or from a checkpoint; for at most so many seconds, if a number is given.
+
+    ``save_every`` is the number of seconds from one checkpoint to the next; ``None`` for the usual one.
+    """
+
+    config: RunConfig
+    checkpoint: bytes | None = None
+    seconds: float | None = None
+    save_every: float | None = None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A run can go on from here, should it be lost."""
+
+    checkpoint: bytes
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Paused:
+    """A run has used up its seconds, and can go on from here."""
+
+    checkpoint: bytes
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A run has ended without a record: its process or its machine is gone. The reason is one line."""
+
+    reason: str
+    seconds: float
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that people should know of a run that goes on."""
+
+    text: str
+
+
+#: The last three end a run.
+Event = Progress | Saved | Note | Paused | Lost | RunResult
+
+Tell = Callable[[str, Event], None]
+
+
+class Executor(Protocol):
+    """Where runs are executed. Whatever goes wrong in a run is an event, never an exception."""
+
+    @property
+    def slots(self) -> int:
+        """How many runs to submit at a time; may change, as machines come and go."""
+
+    def submit(self, task: Task) -> None:
+        """Start a run, or queue it."""
+
+    def poll(self, tell: Tell) -> None:
+        """Wait a little, and tell of what happened: the run's id and the event, in order."""
+
+    def close(self) -> None:
+        """Stop everything."""

@@ -1,0 +1,27 @@
+"""Accuracy against RAM-Net's decay, CAPE, temperature and proxy gradient: a panel for each sweep with records."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from plots import panels
+from plots.panels import Panel
+
+PANELS = {
+    "gamma": Panel("gamma", r"Decay exponent $\gamma$", {"slots": "$M$ = {}".format, "top_k": "$K$ = {}".format}),
+    "cape": Panel("cape", "Heads with CAPE in the last layer", {"below": "above {}".format}, by_design=False),
+    "temperature": Panel(
+        "alpha_init",
+        r"Initial $\alpha$ (inverse temperature $e^\alpha$)",
+        {"learnable_temperature": lambda on: r"$\alpha$ learnable" if on else r"$\alpha$ fixed"},
+    ),
+    "proxy_gradient": Panel(
+        "gamma",
+        r"Decay exponent $\gamma$",
+        {"proxy_gradient": lambda on: "proxy gradient" if on else "true gradient"},
+    ),
+}
+SWEEPS = tuple(PANELS)
+
+table = partial(panels.table, panels=PANELS)
+figure = partial(panels.figure, panels=PANELS)

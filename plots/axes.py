@@ -1,0 +1,68 @@
+"""Axes that figures share: sizes in powers of two, accuracies from 0 to 1, lines with their spread over seeds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.4}
+
+
+def size_axis(ax: Axes, sizes: pd.Series) -> None:
+    """A log2 x axis with a tick every one, two or more octaves, and at least two of them in sight."""
+    low, high = math.log2(max(1, sizes.min())), math.log2(max(1, sizes.max()))
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_locator(LogLocator(base=4 if high - low > 4 else 2))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: count(x)))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    if math.floor(high) - math.ceil(low) < 1:
+        ax.set_xlim(2 ** (math.floor(low) - 0.15), 2 ** (math.ceil(high + 1e-9) + 0.15))
+
+
+def value_axis(ax: Axes, values: pd.Series, log: bool) -> None:
+    """A linear or log2 x axis with a tick at every value there is."""
+    if log:
+        ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_locator(FixedLocator(sorted(set(values))))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def accuracy_axis(ax: Axes) -> None:
+    ax.set_ylim(0, 1)
+    ax.grid(**GRID)
+
+
+def draw_line(ax: Axes, x: pd.Series, points: pd.DataFrame, y: str = "accuracy", **look: Any) -> None:
+    """A line through the means, with bars from the lowest to the highest where there are several of anything.
+
+    Args:
+        ax: where.
+        x: positions of the points.
+        points: has the columns ``y``, ``y_min`` and ``y_max``.
+        y: what is drawn.
+        look: for matplotlib's ``errorbar``.
+    """
+    # a mean of equals may differ from them in the last bit
+    below, above = (points[y] - points[f"{y}_min"]).clip(lower=0), (points[f"{y}_max"] - points[y]).clip(lower=0)
+    spread = [below, above] if (points[f"{y}_min"] < points[f"{y}_max"]).any() else None
+    ax.errorbar(x, points[y], yerr=spread, **{"capsize": 2, "elinewidth": 0.8, "clip_on": False} | look)
+
+
+def keys(ax: Axes) -> dict[str, Any]:
+    """A legend's handles and labels for the lines of ``draw_line``, without their bars."""
+    lines = [container for container in ax.containers if isinstance(container, ErrorbarContainer)]
+    return {"handles": [line.lines[0] for line in lines], "labels": [str(line.get_label()) for line in lines]}
+
+
+def count(x: float) -> str:
+    """A number of elements, in binary thousands: 4096 is 4K."""
+    for unit, name in ((2**30, "G"), (2**20, "M"), (2**10, "K")):
+        if x >= unit:
+            return f"{x / unit:.3g}{name}"
+    return f"{x:.3g}"

@@ -1,0 +1,73 @@
+"""Processes and those they start, through /proc."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+CAN_WATCH = Path("/proc/self/stat").exists()
+
+
+def descendants(pid):
+    """Processes started by this one, by those, and so on."""
+    parents = {other: int(fields[1]) for other, fields in _stats()}
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def session(leader):
+    """Processes of a session, whoever their parents are by now; its leader was started with ``start_new_session``."""
+    return {pid for pid, fields in _stats() if int(fields[3]) == leader and fields[0] != "Z"}
+
+
+def is_running(pid):
+    return any(fields[0] != "Z" for other, fields in _stats(pid) if other == pid)
+
+
+def command(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def workers(pids):
+    """Those that are Ray's workers with a run in them."""
+    return {pid for pid in pids if command(pid).startswith("ray::task")}
+
+
+def wait_until(condition, seconds, what):
+    """Poll until a condition holds; the number of seconds that took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what() if callable(what) else what}"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def wait_for_the_end_of(pids, seconds=30):
+    """Wait until none of these processes runs; ``pids`` may be a function, asked again and again."""
+
+    def left():
+        return {pid for pid in (pids() if callable(pids) else pids) if is_running(pid)}
+
+    return wait_until(lambda: not left(), seconds, lambda: {pid: command(pid) for pid in left()})
+
+
+def kill(pids):
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _stats(pid="[0-9]*"):
+    """Each process with its fields from the state on."""
+    for stat in Path("/proc").glob(f"{pid}/stat"):
+        try:
+            yield int(stat.parent.name), stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue

@@ -1,0 +1,65 @@
+"""What holds of every figure that is drawn from records."""
+
+import pandas as pd
+import pytest
+
+import plots
+import sweeps
+from tests.plots.records import config, frame, record
+
+NAMES = tuple(name for name in plots.names() if plots.sweeps(name))
+COLUMN, PAGE = 3.35, 6.9
+
+
+def records(name):
+    """Two seeds of two models of each sweep that the figure shows, and of other mixers."""
+    for sweep in plots.sweeps(name):
+        for seed in (1, 2):
+            for top_k in (2, 4):
+                run = config("ramnet", sweep=sweep, seed=seed, top_k=top_k, order=3)
+                yield record(run, 0.3 * seed + 0.01 * top_k, state=4096 * top_k, curve=(0.5, 0.3 * seed + 0.4))
+            yield record(config("gla", sweep=sweep, seed=seed), 0.4, state=5000)
+            yield record(config("gla", sweep=sweep, seed=seed, rate=1.0), None)
+
+
+def test_every_figure_but_those_of_traces_reads_sweeps_that_there_are():
+    assert set(plots.names()) - set(NAMES) == {"traces", "cache"}
+    assert {sweep for name in NAMES for sweep in plots.sweeps(name)} <= set(sweeps.names())
+
+
+@pytest.mark.filterwarnings("error")  # matplotlib's, of layouts that do not fit
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_written_and_repeat_to_the_byte(name, tmp_path):
+    table = frame(*records(name))
+    first = plots.draw(name, table, tmp_path / "a")
+    assert [path.name for path in first] == [f"{name}.{kind}" for kind in ("pdf", "png", "csv")]
+    second = plots.draw(name, table.sample(frac=1, random_state=0), tmp_path / "b")
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+    written = pd.read_csv(first[2])
+    assert len(written) and list(written.columns) == list(plots._module(name).table(table).columns)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_as_wide_as_a_column_or_a_page(name):
+    module = plots._module(name)
+    figure = module.figure(module.table(frame(*records(name))))
+    assert round(figure.get_figwidth(), 2) in (COLUMN, round(PAGE / 2, 2), PAGE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_to_draw_is_one_line_that_says_what_to_run(name, tmp_path):
+    failed = frame(*(record(config("ramnet", sweep=sweep), None) for sweep in plots.sweeps(name)))
+    for table in (failed, frame()):
+        with pytest.raises(
+            ValueError, match=f"no finished run; start one with `mqar-bench sweep {plots.sweeps(name)[0]} "
+        ):
+            plots.draw(name, table, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_there_must_be_such_a_figure():
+    with pytest.raises(ValueError, match="no figure named 'fig9': there is fig3"):
+        plots.draw("fig9", frame(), None)
+    with pytest.raises(ValueError, match="no figure named 'fig9'"):
+        plots.sweeps("fig9")
