@@ -46,6 +46,24 @@ def sweeps(name: str) -> tuple[str, ...]:
     return getattr(_module(name), "SWEEPS", ())
 
 
+def describe(name: str) -> str:
+    """What a figure shows, in one line.
+
+    Raises:
+        ValueError: no such figure.
+    """
+    return (_module(name).__doc__ or "").strip().splitlines()[0]
+
+
+def table(name: str, data: pd.DataFrame | list[Trace]) -> pd.DataFrame:
+    """The numbers in a figure, as ``draw`` writes them.
+
+    Raises:
+        ValueError: no such figure, or nothing in ``data`` to draw.
+    """
+    return _module(name).table(data)
+
+
 def draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> list[Path]:
     """Draw a figure from records into ``out``: NAME.pdf, NAME.png, and NAME.csv with the numbers in it.
 

@@ -1,0 +1,133 @@
+"""The command ``reproduce``: sweeps, then figures, then the report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mqar_bench.cli.app import Results, app, hint
+from mqar_bench.cli.configs import load_sweep
+from mqar_bench.cli.launching import (
+    Address,
+    ExecutorName,
+    Gpus,
+    Jobs,
+    Launcher,
+    Quiet,
+    Retries,
+    TimeBudget,
+    make_budget,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mqar_bench.report.claims import Claim
+    from mqar_bench.report.markdown import Section
+    from mqar_bench.store import Store
+
+#: Figures of the report, in its order.
+FIGURES = ("fig3", "fig3_active", "fig4", "ablations", "trainability", "per_setting", "lr", "cost")
+
+
+@app.command(
+    epilog="**Examples**\n\n"
+    "mqar-bench reproduce fig3 --scale laptop\n\n"
+    "mqar-bench reproduce --scale laptop --time-budget 55m\n\n"
+    "mqar-bench reproduce --scale laptop --no-train"
+)
+def reproduce(
+    figures: Annotated[
+        list[str] | None, typer.Argument(metavar="[FIGURE]...", help="Default: all there are.", show_default=False)
+    ] = None,
+    scale: Annotated[str, typer.Option(metavar="SCALE", help="Such as laptop.", show_default=False)] = "laptop",
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run.")] = 1,
+    results: Results = Path("results"),
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Run what is missing, or only draw.")] = True,
+    executor: Annotated[ExecutorName, typer.Option(help="Parallel, or one run after another.")] = ExecutorName.ray,
+    address: Address = None,
+    gpus_per_run: Gpus = None,
+    jobs: Jobs = None,
+    retries: Retries = 2,
+    time_budget: TimeBudget = None,
+    quiet: Quiet = False,
+) -> None:
+    """Reproduce figures from nothing: their sweeps, the drawings, and a report that answers the paper's claims.
+
+    Sweeps resume as `mqar-bench sweep` does. Figures go to RESULTS/figures, the report to RESULTS/REPORT.md:
+    protocol, deviations from the paper, every number, and each claim with its evidence, also where it does not hold.
+    """
+    import plots
+    from mqar_bench.overrides import UsageError
+    from mqar_bench.store import Store
+
+    wanted = figures or list(FIGURES)
+    for name in wanted:
+        if name not in FIGURES:
+            raise UsageError(f"no figure named {name!r} to reproduce{hint(name, FIGURES)}")
+    store, code = Store(results), 0
+    if train:
+        resources = {"address": address, "jobs": jobs, "gpus_per_run": gpus_per_run, "retries": retries}
+        launcher = Launcher(store, executor, quiet, False, make_budget(time_budget), resources)
+        for sweep in dict.fromkeys(sweep for name in wanted for sweep in plots.sweeps(name)):
+            print(f"sweep {sweep}", file=sys.stderr)
+            code = max(code, launcher.exit_code(launcher.launch(load_sweep(sweep, scale, seeds))))
+    _report(store, wanted, scale)
+    raise typer.Exit(code)
+
+
+def _report(store: Store, wanted: list[str], scale: str) -> None:
+    from mqar_bench.files import write_atomically
+    from mqar_bench.overrides import UsageError
+    from mqar_bench.report.markdown import write_report
+    from mqar_bench.store import StoreError
+
+    sections = [section for name in wanted if (section := _section(store, name, scale)) is not None]
+    if not sections:
+        raise UsageError(f"nothing to report: no run of {', '.join(wanted)} at scale {scale} is done in {store.root}")
+    path = store.root / "REPORT.md"
+    try:
+        write_atomically(path, write_report(sections, scale).encode())
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    print(path)
+
+
+def _section(store: Store, name: str, scale: str) -> Section | None:
+    """A figure drawn, and its part of the report; none if there is no record for it."""
+    import plots
+    from mqar_bench.report.markdown import Section
+    from mqar_bench.table import to_frame
+
+    records = [r for r in store.results(scale=scale)[0] if r.config.sweep in plots.sweeps(name)]
+    done = [r for r in records if r.status == "done"]
+    if not done:
+        print(f"{name}: no run is done", file=sys.stderr)
+        return None
+    frame, folder = to_frame(records), store.root / "figures" / scale
+    paths = plots.draw(name, frame, folder)
+    table = plots.table(name, frame)
+    return Section(
+        name=name,
+        title=plots.describe(name),
+        picture=os.path.relpath(paths[1], store.root),
+        table=table,
+        runs=frame,
+        config=done[0].config,
+        claims=_claims(name, table),
+    )
+
+
+def _claims(name: str, table: pd.DataFrame) -> list[Claim]:
+    from mqar_bench.report.claims import above_at_equal_state, rises
+
+    if name == "fig3":
+        return above_at_equal_state(table)
+    if name == "fig4":
+        axes = (("fig4_order", "the order U"), ("fig4_slots", "the slots M"), ("top_k", "K"))
+        return [claim for sweep, what in axes for claim in rises(table, sweep, what)]
+    return []

@@ -1,0 +1,1 @@
+"""What the records say of the paper's claims, in Markdown."""

@@ -1,0 +1,111 @@
+"""The report: a section for each figure, with its protocol, its table and the claims it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mqar_bench.config import RunConfig
+from mqar_bench.report.claims import Claim
+
+#: Columns of a figure's table that its section leaves to the CSV.
+LEFT_OUT = ("accuracy_min", "accuracy_max", "variants", "selected_on", "setting", "num_parameters", "learning_rates")
+
+DEVIATIONS = """\
+The paper gives no MQAR settings beyond Zoology's defaults, and no numbers behind its figures. Of RAM-Net, ours are:
+training starts with more slots than K and shrinks to K, an RMSNorm on each head's output, and W_q, W_k from N(0, 0.1);
+`mqar-bench mixers ramnet` names the paper's choice for each. Learning rates are chosen on the test settings, as in
+Zoology. Scales below `paper` train on short sequences first, with a vocabulary of 520, for a thousand or two thousand
+steps: so short, mixers that begin as an average of the past (linear attention, RAM-Net) have an advantage over gates.
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A figure in the report.
+
+    Args:
+        name: of the figure.
+        title: what it shows, a line.
+        picture: path of its PNG, from the report's folder.
+        table: the numbers in it.
+        runs: the records behind it, failed ones too.
+        config: one of the runs, for the protocol.
+        claims: what it answers.
+    """
+
+    name: str
+    title: str
+    picture: str
+    table: pd.DataFrame
+    runs: pd.DataFrame
+    config: RunConfig
+    claims: Sequence[Claim] = ()
+
+
+def write_report(sections: Iterable[Section], scale: str) -> str:
+    """The report in Markdown; the same records give the same text."""
+    sections = list(sections)
+    parts = [f"# MQAR at scale `{scale}`\n", DEVIATIONS, _claims(sections)]
+    parts += [_section(section) for section in sections]
+    return "\n".join(parts)
+
+
+def _claims(sections: Sequence[Section]) -> str:
+    claims = [claim for section in sections for claim in section.claims]
+    if not claims:
+        return ""
+    rows = [[claim.text, f"**{claim.answer}**", claim.evidence] for claim in claims]
+    return "## Claims\n\n" + _table(["claim", "answer", "numbers"], rows)
+
+
+def _section(section: Section) -> str:
+    shown = section.table.drop(columns=[c for c in LEFT_OUT if c in section.table])
+    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+    header = [str(name).removeprefix("accuracy/").replace("_", " ") for name in shown.columns]
+    title = section.title.rstrip(".")
+    return "\n".join(
+        (
+            f"## {section.name}: {title}\n",
+            f"![{title}]({section.picture})\n",
+            f"{_protocol(section.config)} {_cost(section.runs)}\n",
+            _table(header, rows),
+        )
+    )
+
+
+def _protocol(config: RunConfig) -> str:
+    train, steps = config.train, [-(-s.num_examples // config.train.batch_size) for s in config.data.train]
+    mix = ", ".join(
+        f"({s.num_kv_pairs}, {s.input_seq_len}) x {n}" for s, n in zip(config.data.train, steps, strict=True)
+    )
+    test = ", ".join(f"({s.num_kv_pairs}, {s.input_seq_len})" for s in config.data.test)
+    return (
+        f"Protocol: (pairs, length) x steps an epoch {mix}; at most {train.max_epochs} epochs in batches of"
+        f" {train.batch_size}; scored on {test}; vocabulary {config.model.vocab_size}; {train.schedule} schedule,"
+        f" warm-up {train.warmup_fraction:g}, weight decay {train.weight_decay:g}."
+    )
+
+
+def _cost(runs: pd.DataFrame) -> str:
+    done = runs[runs["status"] == "done"]
+    failed = len(runs) - len(done)
+    devices = ", ".join(sorted(set(done["device"])))
+    seeds = ", ".join(map(str, sorted(set(done["seed"]))))
+    count = f"{len(done)} runs{f', {failed} failed' if failed else ''}"
+    return f"{count}; seeds {seeds}; {devices}; {done['seconds'].sum() / 3600:.1f} hours of runs."
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

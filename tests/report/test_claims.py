@@ -1,0 +1,56 @@
+import pandas as pd
+import pytest
+
+from mqar_bench.report.claims import above_at_equal_state, rises
+
+
+def points(**mixers) -> pd.DataFrame:
+    rows = [(m, size, accuracy) for m, line in mixers.items() for size, accuracy in line.items()]
+    return pd.DataFrame(rows, columns=["mixer", "state_size", "accuracy"])
+
+
+@pytest.mark.parametrize(
+    "theirs, answer",
+    [
+        ({100: 0.5, 200: 0.6}, "yes"),
+        ({100: 0.5, 200: 0.95}, "in part"),
+        ({100: 0.9, 200: 0.95}, "no"),
+        ({100: 0.705}, "no, equal"),
+        ({50: 0.1}, "not tested"),
+        ({50: 0.99, 100: 0.5}, "yes"),  # where we have no model that small, nothing is said
+    ],
+)
+def test_above_at_equal_state(theirs, answer):
+    (claim,) = above_at_equal_state(points(ramnet={90: 0.7, 150: 0.65, 300: 0.99}, other=theirs))
+    assert claim.answer == answer and "other" in claim.text
+
+
+def test_the_evidence_has_the_best_of_ours_with_at_most_as_much_state():
+    (claim,) = above_at_equal_state(points(ramnet={90: 0.7, 150: 0.65}, other={1200: 0.5}))
+    assert claim.evidence == "1,200 elements: 0.700 against 0.500"
+
+
+@pytest.mark.parametrize(
+    "accuracies, answer",
+    [
+        ((0.2, 0.5, 0.9), "yes"),
+        ((0.2, 0.195, 0.9), "yes"),  # within the tolerance
+        ((0.2, 0.9, 0.8), "in part"),
+        ((0.9, 0.9, 0.9), "no"),
+        ((0.9, 0.5, 0.2), "no"),
+        ((0.9,), "not tested"),
+    ],
+)
+def test_rises(accuracies, answer):
+    values = [2**i for i in range(len(accuracies))]
+    table = pd.DataFrame({"value": values, "accuracy": accuracies}).assign(sweep="s", line="$M$ = 64", design="conv")
+    (claim,) = rises(table.sample(frac=1, random_state=0), "s", "K")
+    assert claim.answer == answer and claim.text == "accuracy rises with K, M = 64, conv"
+    assert rises(table, "another", "K") == []
+
+
+def test_every_line_is_answered():
+    table = pd.DataFrame({"value": [1, 2] * 2, "accuracy": [0.1, 0.2, 0.2, 0.1], "line": ["a", "a", "b", "b"]})
+    claims = rises(table.assign(sweep="s", design=""), "s", "U")
+    assert [claim.answer for claim in claims] == ["yes", "no"]
+    assert claims[0].evidence == "1: 0.100, 2: 0.200"
