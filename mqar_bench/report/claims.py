@@ -52,7 +52,9 @@ def rises(points: pd.DataFrame, sweep: str, what: str) -> list[Claim]:
     for (line, design), those in points[points["sweep"] == sweep].groupby(["line", "design"]):
         those = those.sort_values("value")
         accuracies = list(those["accuracy"])
-        text = f"accuracy rises with {what}" + "".join(f", {part}" for part in (str(line).replace("$", ""), design) if part)
+        text = f"accuracy rises with {what}" + "".join(
+            f", {part}" for part in (str(line).replace("$", ""), design) if part
+        )
         steps = list(zip(accuracies, accuracies[1:], strict=False))
         if not steps:
             claims.append(Claim(text, "not tested", "a single point"))
