@@ -34,14 +34,13 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "sliding_window_attention": [(64, {"window": w}) for w in (16, 32, 64)],
     # with head_dim 1 or 2 it learns nothing in this time
     "h3": [(64, {"head_dim": p, "d_state": 4}) for p in (8, 16, 32)],
-    "armt": [(64, {"d_mem": m}) for m in (16, 32, 64)],
+    "armt": [(64, {"d_mem": m, "segment_size": 16, "num_mem_tokens": 16}) for m in (16, 32, 64)],
     "mom": [(64, {"num_memories": m}) for m in (2, 4, 8)],
 }
 LAPTOP_RATES = DEMO_RATES | dict.fromkeys(
     ("gated_delta_net", "mamba2", "delta_net", "gla", "rwkv7", "hgrn2", "h3", "armt", "mom"), (3e-3, 1e-2, 3e-2)
 )
 LAPTOP_RATES["sliding_window_attention"] = DEMO_RATES["attention"]
-LAPTOP_RATES["armt"] = (3e-4, 1e-3, 3e-3)  # at 1e-2 its memory runs away
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
 PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
@@ -56,7 +55,7 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "hgrn2": [(d, {"expand_ratio": d // 2, "lower_bound": 0.9}) for d in WIDTHS],
     "sliding_window_attention": [(128, {"window": w}) for w in (8, 32, 128, 512)],
     "h3": [(d, {"d_state": d // 4, "head_dim": 2}) for d in WIDTHS],
-    "armt": [(d, {"d_mem": d // 2, "segment_size": 16}) for d in WIDTHS],
+    "armt": [(d, {"d_mem": d // 2, "segment_size": 16, "num_mem_tokens": 16}) for d in WIDTHS],
     "mom": [(d, {"num_memories": 4}) for d in WIDTHS],
 }
 

@@ -25,7 +25,17 @@ def dpfp(u, nu, normalize):
     return phi / (phi.pow(2).sum() + 1e-6).sqrt() if normalize else phi
 
 
-def segment_by_segment(m, x, segment_size=8, nu=3, correction=True, normalize=True, num_heads=1, **_):
+def turned(u, place, rotary):
+    """Pairs of channels as complex numbers, turned by the place times their frequency."""
+    if not rotary:
+        return u
+    half = len(u) // 2
+    angle = place * 10000.0 ** (-torch.arange(half, dtype=u.dtype) / half)
+    pairs = torch.complex(u[:half], u[half:]) * torch.polar(torch.ones_like(angle), angle)
+    return torch.cat([pairs.real, pairs.imag])
+
+
+def segment_by_segment(m, x, segment_size=8, nu=3, correction=True, normalize=True, num_heads=1, rotary=True, **_):
     """The equations for one sequence ``[T, d]``, vector by vector."""
     A, z, outputs = x.new_zeros(2 * nu * m.d_mem, 16), x.new_zeros(2 * nu * m.d_mem), []
     for first in range(0, len(x), segment_size):
@@ -43,11 +53,13 @@ def segment_by_segment(m, x, segment_size=8, nu=3, correction=True, normalize=Tr
                     torch.stack([w.view(3, num_heads, D)[n, h] for w in m.Wqkv(torch.stack(inputs[: i + 1]))])
                     for n in range(3)
                 )
+                q, k = (torch.stack([turned(each, p, rotary) for p, each in enumerate(rows)]) for rows in (q, k))
                 heads.append((q[-1] @ k.T / D**0.5).softmax(-1) @ v)
             attended.append(u + m.out_proj(torch.cat(heads)))
         outputs += [a - t for a, t in zip(attended, tokens, strict=False)]
         A_before, z_before = A, z
         for h in attended[len(tokens) :]:
+            h = h / (h.square().mean() + 1e-5).sqrt()
             k = dpfp(m.W_mk(h), nu, normalize)
             old = A_before.T @ k / (z_before @ k + 1e-5)
             gamma = (1 - z_before @ k / (k @ k + 1e-5)).clamp(0, 1) if correction else 1.0
@@ -62,6 +74,7 @@ def segment_by_segment(m, x, segment_size=8, nu=3, correction=True, normalize=Tr
         {},
         {"segment_size": 5, "num_mem_tokens": 3, "d_mem": 6, "num_heads": 4, "nu": 2, "normalize": False},
         {"segment_size": 1, "num_mem_tokens": 1, "d_mem": 4, "nu": 1, "correction": False},
+        {"num_mem_tokens": 8, "num_heads": 16, "rotary": False},
     ],
 )
 def test_equals_the_definition_segment_by_segment(options):
@@ -106,7 +119,7 @@ def test_an_empty_memory_is_no_memory():
 @pytest.mark.parametrize("segment_size", [21, 22, 100])
 def test_a_single_segment_is_plain_attention(segment_size):
     mixer, x = make(segment_size=segment_size, num_heads=2), sequence(length=21)
-    attention = mixers.build("attention", 16, num_heads=2).double()
+    attention = mixers.build("attention", 16, num_heads=2, rotary=True).double()
     attention.load_state_dict({n: w for n, w in mixer.state_dict().items() if n.startswith(("Wqkv", "out_proj"))})
     torch.testing.assert_close(mixer(x), attention(x), rtol=1e-9, atol=1e-11)
 
@@ -152,6 +165,7 @@ def test_bfloat16_autocast_keeps_the_memory_in_float32():
     "options, message",
     [
         ({"segment_size": 0}, "segment_size must be at least 1, got 0"),
+        ({"num_heads": 16}, "rotary positions need an even head width, got 1"),
         ({"num_mem_tokens": 0}, "num_mem_tokens must be at least 1, got 0"),
         ({"d_mem": 0}, "d_mem must be at least 1, got 0"),
         ({"nu": 0}, "nu must be at least 1, got 0"),
