@@ -41,6 +41,9 @@ LAPTOP_RATES = DEMO_RATES | dict.fromkeys(
     ("gated_delta_net", "mamba2", "delta_net", "gla", "rwkv7", "hgrn2", "h3", "armt", "mom"), (3e-3, 1e-2, 3e-2)
 )
 LAPTOP_RATES["sliding_window_attention"] = DEMO_RATES["attention"]
+# where the best of those three was at the edge
+LAPTOP_RATES |= dict.fromkeys(("gated_delta_net", "mom", "rwkv7"), (1e-3, 3e-3, 1e-2, 3e-2))
+LAPTOP_RATES["gla"] = (3e-3, 1e-2, 3e-2, 9e-2)
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
 PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
