@@ -153,11 +153,21 @@ def check_mixers(config: RunConfig) -> None:
             own = getattr(mixer, method, None)
             if getattr(own, "__func__", own) in (None, nn.Module.forward, getattr(SequenceMixer, method)):
                 raise _refuse_mixer(i, MixerError(f"mixer {spec.name!r} does not implement {method}"))
-        if config.train.device != "auto" and isinstance(mixer, SequenceMixer):
-            try:
-                mixer.engine(torch.device(config.train.device))
-            except ValueError as error:
-                raise _refuse_mixer(i, error) from None
+        if config.train.device != "auto":
+            check_engine(mixer, i, torch.device(config.train.device))
+
+
+def check_engine(mixer: nn.Module, layer: int, device: torch.device) -> None:
+    """Whether the engine that a mixer asks for can run on ``device``, where the mixer can say so.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if isinstance(mixer, SequenceMixer):
+        try:
+            mixer.engine(device)
+        except ValueError as error:
+            raise _refuse_mixer(layer, error) from None
 
 
 def fields() -> list[Setting]:

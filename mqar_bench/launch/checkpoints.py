@@ -64,6 +64,12 @@ class Checkpoints:
         with contextlib.suppress(OSError):
             self.path(config).unlink()
 
+    def remove_torn(self, config: RunConfig) -> None:
+        """Remove what a process that was killed while it wrote a checkpoint or the record has left of a run."""
+        for path in self._store.folder(config).glob(f"{config.run_id}.*.tmp"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
 
 def _code(config: RunConfig) -> dict[str, str]:
     """What must be the same for a run to go on: torch, and the code of training and of the mixers."""

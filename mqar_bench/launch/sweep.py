@@ -14,6 +14,7 @@ from mqar_bench.launch.budget import Budget, Durations
 from mqar_bench.launch.checkpoints import Checkpoints
 from mqar_bench.launch.claims import Claims
 from mqar_bench.launch.executor import Event, Executor, Lost, Note, Paused, Saved, Task
+from mqar_bench.launch.here import check_here
 from mqar_bench.launch.watcher import Silent, Watcher
 from mqar_bench.launch.worker import failure
 from mqar_bench.overrides import UsageError
@@ -74,7 +75,8 @@ def launch(
         watcher: told how it goes.
 
     Raises:
-        UsageError: the executor does not exist, is not installed, or cannot give what is asked.
+        UsageError: the executor does not exist, is not installed, or cannot give what is asked; or a run asks for a
+            device or an engine that this machine has not, where it is to be this one.
         StoreError: a record cannot be written; what was written before stays.
         KeyboardInterrupt: likewise, after the runs under way have been stopped.
     """
@@ -92,6 +94,8 @@ def launch(
         return Summary(skipped=skipped)
     for config in {store.folder(config): config for config in waiting}.values():
         store.check_writable(config)
+    if address is None:
+        check_here(waiting)
     with ExitStack() as stack:
         watcher = watcher or Silent()
         stack.enter_context(closing(watcher))
@@ -192,6 +196,7 @@ class _Loop:
         if not self.force and (result := self._ended_elsewhere(run)) is not None:
             self._accept(run, result)
             return
+        self.checkpoints.remove_torn(run.config)
         checkpoint, problem = self.checkpoints.read(run.config)
         if problem:
             self.watcher.note(run.id, f"starts from scratch: {problem}")

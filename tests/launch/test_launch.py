@@ -183,6 +183,27 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_training(tmp_path, 
         launch([tiny()], Store(tmp_path / "file"), "inline")
 
 
+@pytest.mark.parametrize(
+    ("mixer", "options", "device", "message"),
+    [
+        ("attention", {}, "cuda", "train.device is cuda, but torch sees no CUDA device; use cpu or auto"),
+        ("ramnet", {"backend": "triton"}, "auto", "model.mixers.0: RAM-Net's triton engine needs a CUDA device"),
+    ],
+    ids=["device", "engine"],
+)
+@pytest.mark.parametrize("executor", ["ray", "inline"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it could")
+def test_what_this_machine_cannot_do_is_found_out_before_training(
+    store, monkeypatch, executor, mixer, options, device, message
+):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    config = tiny(mixer, **options)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"device": device})})
+    with pytest.raises(UsageError, match=f"^{message}"):
+        launch([tiny(), config], store, executor)
+    assert store.results() == ([], [])
+
+
 def test_mistakes(store, monkeypatch):
     for arguments, message in (
         ({"executor": "tune"}, "no executor named 'tune': there is ray, inline"),
