@@ -13,7 +13,11 @@ from sweeps.protocols import CONV, PAPER_RATES, SCALES
 __all__ = ["SCALES", "configs"]
 
 #: Learning rates around each architecture's window at the demo's length: attention's is lower.
-DEMO_RATES = {"attention": (5e-3, 1e-2, 2e-2), "linear_attention": (1e-2, 3e-2, 9e-2), "ramnet": (1e-2, 3e-2, 9e-2)}
+DEMO_RATES: dict[str, tuple[float, ...]] = {
+    "attention": (5e-3, 1e-2, 2e-2),
+    "linear_attention": (1e-2, 3e-2, 9e-2),
+    "ramnet": (1e-2, 3e-2, 9e-2),
+}
 #: Widths and options by mixer, smallest state first.
 LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "attention": [(32, {}), (64, {})],

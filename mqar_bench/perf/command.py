@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import sys
 import traceback
 from enum import StrEnum
@@ -195,9 +196,26 @@ def _shape(device: str, given: dict) -> Shape:
     from mqar_bench.perf.shape import DEFAULTS
 
     shape = DEFAULTS[device].model_copy(update={key: value for key, value in given.items() if value is not None})
+    if shape.order * math.log2(shape.sub_dim) >= 31:  # as in RAM-Net
+        raise UsageError(f"--order {shape.order} --sub-dim {shape.sub_dim}: 2^31 slots or more")
     if shape.top_k > shape.slots:
         raise UsageError(f"--top-k {shape.top_k}: there are only {shape.sub_dim}^{shape.order} = {shape.slots} slots")
+    needed, there = shape.least_bytes, _memory(device)
+    if needed > there:
+        raise UsageError(
+            f"these sizes take at least {needed / 2**30:.1f} GiB, {device} has {there / 2**30:.1f} GiB:"
+            " make --batch, --decode-batch, --length, --heads, --width or --order smaller"
+        )
     return shape
+
+
+def _memory(device: str) -> int:
+    """Bytes of the device's memory."""
+    import torch
+
+    from mqar_bench.doctor.limits import measure_memory
+
+    return torch.cuda.get_device_properties().total_memory if device == "cuda" else measure_memory().total
 
 
 def _engines(names: list[str], device: torch.device, shape: Shape) -> tuple[Backend, ...]:

@@ -49,6 +49,13 @@ class Shape(Frozen):
         return self.batch * self.length * self.heads
 
     @property
+    def least_bytes(self) -> int:
+        """What the memories and the values with their gradients take, of training or of decoding."""
+        row = self.width * self.value_bytes
+        training = self.batch * self.heads * self.slots * 4 * (self.width + 1) + 4 * self.tokens * row
+        return max(training, self.decode_batch * self.heads * self.slots * 4 * (self.width + 1))
+
+    @property
     def equal_state_width(self) -> int:
         """d_k = d_v of a matrix state with as many elements as M slots of D: sqrt(M D), rounded."""
         return round((self.slots * self.width) ** 0.5)
