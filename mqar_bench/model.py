@@ -119,9 +119,11 @@ class LanguageModel(nn.Module):
         """Elements carried per sequence after ``sequence_length`` tokens, all layers."""
         return sum(m.state_size(sequence_length) for m in self.sequence_mixers)
 
-    def active_state_size(self, sequence_length: int) -> int:
-        """Elements read or written per token, all layers."""
-        return sum(m.active_state_size(sequence_length) for m in self.sequence_mixers)
+    def active_state_size(self, sequence_length: int) -> int | None:
+        """Elements read or written per token, all layers; None where a mixer from elsewhere does not say."""
+        if not all(hasattr(mixer, "active_state_size") for mixer in self.sequence_mixers):
+            return None
+        return sum(mixer.active_state_size(sequence_length) for mixer in self.sequence_mixers)
 
 
 def at_positions(x: Tensor, positions: Tensor) -> Tensor:

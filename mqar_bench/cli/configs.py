@@ -23,6 +23,18 @@ def load_sweep(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
         raise UsageError(str(error)) from error
 
 
+def changed_config(
+    pairs: list[tuple[str, str]], base: str | None, file: Path | None, record: str | None, store: Store
+) -> RunConfig:
+    """``start_config`` with changes; a changed run is not of the sweep that it was changed from."""
+    from mqar_bench.overrides import apply_overrides
+
+    start = start_config(base, file, record, store)
+    if pairs and (base is not None or record is not None):
+        start = start.model_copy(update={"sweep": "adhoc", "scale": "custom"})
+    return apply_overrides(start, pairs)
+
+
 def start_config(base: str | None, file: Path | None, record: str | None, store: Store) -> RunConfig:
     """The config to start from: a run of a sweep (NAME/SCALE/I), a file, a record (file or id), or the default."""
     from mqar_bench.config import RunConfig

@@ -69,7 +69,7 @@ class Launcher:
 
         watcher = make_watcher(make_console(stderr=True), self.quiet)
         try:
-            with _terminate_as_interrupt():
+            with terminate_as_interrupt():
                 return launch(
                     configs,
                     self.store,
@@ -110,7 +110,7 @@ def make_budget(time_budget: str | None) -> Budget | None:
 
 
 @contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt() -> Iterator[None]:
     """SIGTERM, by which schedulers announce the end, is taken like Ctrl-C."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

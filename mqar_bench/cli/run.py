@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.configs import start_config
+from mqar_bench.cli.configs import changed_config
 from mqar_bench.cli.launching import (
     Address,
     ExecutorName,
@@ -60,7 +60,7 @@ def run(
     Values are JSON, else text. --list-fields tells what can be set, `mqar-bench mixers` the options of each mixer.
     A changed run is listed as sweep adhoc, scale custom, unless --sweep and --scale say otherwise.
     """
-    from mqar_bench.overrides import UsageError, apply_overrides, parse_pairs
+    from mqar_bench.overrides import UsageError, parse_pairs
     from mqar_bench.show import print_run
     from mqar_bench.store import Store
 
@@ -71,10 +71,7 @@ def run(
     pairs, store = parse_pairs(context.args, options), Store(results)
     if sum(start is not None for start in (base, config, from_record)) > 1:
         raise UsageError("--base, --config and --from-record exclude each other")
-    start = start_config(base, config, from_record, store)
-    if pairs and (base or from_record):  # a changed run is not of the sweep that it was changed from
-        start = start.model_copy(update={"sweep": "adhoc", "scale": "custom"})
-    chosen = apply_overrides(start, pairs)
+    chosen = changed_config(pairs, base, config, from_record, store)
     if dry_run:
         print(chosen.model_dump_json(indent=2))
         return

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app, hint
-from mqar_bench.cli.configs import start_config
-from mqar_bench.cli.launching import INTERRUPTED, Quiet
+from mqar_bench.cli.configs import changed_config
+from mqar_bench.cli.launching import INTERRUPTED, Quiet, terminate_as_interrupt
 
 if TYPE_CHECKING:
     from mixers.ramnet import RAMNet
@@ -76,7 +76,7 @@ def trace(
     """
     import plots
     from mqar_bench.launch.checkpoints import Checkpoints
-    from mqar_bench.overrides import UsageError, apply_overrides, parse_pairs
+    from mqar_bench.overrides import UsageError, parse_pairs
     from mqar_bench.store import Store
     from mqar_bench.trace import build_setting, ramnet_layers, record, save_trace
     from mqar_bench.train import pick_device
@@ -87,10 +87,7 @@ def trace(
     if base is not None and named is not None:
         raise UsageError(f"--base and {named!r} exclude each other")
     pairs = parse_pairs(words, [name for parameter in context.command.params for name in parameter.opts])
-    start = start_config(base, None, named, store)
-    if pairs and (base or named):  # a changed run is not of the sweep that it was changed from
-        start = start.model_copy(update={"sweep": "adhoc", "scale": "custom"})
-    config = apply_overrides(start, pairs)
+    config = changed_config(pairs, base, None, named, store)
     ramnets = ramnet_layers(config)
     if not ramnets:
         names = ", ".join(spec.name for spec in config.model.mixers)
@@ -113,8 +110,9 @@ def trace(
         if weights.exists():
             model, provenance = load_weights(weights, config)
         else:
-            model, result = _train(config, store, kept, quiet)
-            save_weights(weights, model, result)
+            with terminate_as_interrupt():
+                model, result = _train(config, store, kept, quiet)
+                save_weights(weights, model, result)
             provenance = result.provenance
         recorded = record(model, config, provenance, setting, example, count, shown)
         save_trace(recorded, path)

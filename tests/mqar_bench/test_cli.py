@@ -346,11 +346,11 @@ def test_a_mixer_of_the_users_own_folder(tmp_path):
         "        self.linear = nn.Linear(d_model, d_model)\n"
         "    def forward(self, x): return self.linear(x)\n"
         "    def state_size(self, sequence_length): return 0\n"
-        "    active_state_size = state_size\n"
     )
     words = ("run", *TINY, "--model.mixers", '[{"name": "mine.Mine"}]', "--results", "out", "--cpus-per-run", "1")
     result = python("-m", "mqar_bench", *words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     (record,) = Store(tmp_path / "out").results()[0]
     assert record.config.mixer == "mine.Mine" and record.provenance.threads == 1
+    assert record.state_size == 0 and record.active_state_size is None  # it does not say
     assert "[1/1] mine.Mine lr=0.001 seed=123 accuracy" in result.stderr
