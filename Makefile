@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 # Waiting threads sleep: spinning ones slow training several times over on few cores.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help demo test check proofs bench kernels clean
+.PHONY: help demo test check proofs soak bench kernels clean
 help:
 	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 11 minutes on 2 cores)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint and types"
 	@echo "make proofs  the slow tests: learning curves and what makes RAM-Net learn"
+	@echo "make soak    sweeps killed, stopped and timed for minutes, into results/soak"
 	@echo "make bench   samplers, training steps and RAM-Net engines, timed against their references"
 	@echo "make kernels compile RAM-Net's Triton kernels for Hopper, with or without a GPU: registers and spills"
 
@@ -36,6 +37,9 @@ check: $(VENV)/.ready
 
 proofs: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
+
+soak: $(VENV)/.ready
+	SOAK_RESULTS=results/soak $(BIN)/python -m pytest -m soak tests/soak
 
 bench: $(VENV)/.ready
 	$(BIN)/python tests/bench.py

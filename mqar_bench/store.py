@@ -225,8 +225,9 @@ def _to_values(text: bytes) -> dict[str, Any]:
         values = json.loads(text)
     except ValueError as error:
         raise _NotARecord(f"not JSON, or cut off ({error})" if text.strip() else "empty") from None
-    if isinstance(values, dict) and "perf_schema_version" in values:
-        raise _Measurement("a record of `mqar-bench perf`")
+    for what in ("perf", "soak"):
+        if isinstance(values, dict) and f"{what}_schema_version" in values:
+            raise _Measurement(f"measurements of {what}")
     if not isinstance(values, dict) or "schema_version" not in values:
         raise _NotARecord("not a record of a run (no schema_version)")
     if values["schema_version"] != SCHEMA_VERSION:

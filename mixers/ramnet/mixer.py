@@ -37,8 +37,8 @@ class RAMNet(SequenceMixer):
       two, and nothing is learnt. So training begins with ``train_top_k`` slots, by default 4 sqrt(M), which makes
       K*K/M = 16, but not over M / 4, and shrinks geometrically to ``top_k`` between the fractions ``anneal_start``
       and ``anneal_end`` of training. Evaluation and decoding always use ``top_k``. The harness reports progress
-      through ``set_training_progress``; where nobody does, training uses ``top_k`` throughout, as the paper's does
-      (``train_top_k=top_k``).
+      through ``set_training_progress``; where nobody does, ``anneal_steps`` says how long training is, and without
+      it training uses ``top_k`` throughout, as the paper's does (``train_top_k=top_k``).
     - **An RMSNorm on each head's output** (``output_norm``; the paper has none). Reads are not renormalised after
       truncation, so they start small; with the norm learning starts earlier, and on every seed tried.
     - **W_q and W_k start at 0.1** (``address_init_std``), which spreads the first addresses; alpha starts at 0.
@@ -75,6 +75,8 @@ class RAMNet(SequenceMixer):
         learnable_temperature: train alpha.
         train_top_k: K at the start of training; default 4 sqrt(M) but at most M / 4, never below ``top_k``.
         anneal_start, anneal_end: fractions of training between which K shrinks to ``top_k``.
+        anneal_steps: all of training, in forward passes, for a harness that reports no progress, such as Zoology's;
+            what is reported goes before. How many there have been is not in the ``state_dict``.
         proxy_gradient: see ``pdma``.
         backend: engine, see ``mixers.ramnet.ops``.
     """
@@ -99,6 +101,7 @@ class RAMNet(SequenceMixer):
         train_top_k: int | None = None,
         anneal_start: float = 0.3,
         anneal_end: float = 0.8,
+        anneal_steps: int | None = None,
         proxy_gradient: bool = True,
         backend: Backend = "auto",
     ) -> None:
@@ -119,6 +122,8 @@ class RAMNet(SequenceMixer):
             )
         if not 0 <= anneal_start <= anneal_end <= 1:
             raise ValueError(f"need 0 <= anneal_start <= anneal_end <= 1, got {anneal_start} and {anneal_end}")
+        if anneal_steps is not None:
+            check_size(anneal_steps=anneal_steps)
         if not gamma >= 0:
             raise ValueError(f"gamma must be at least 0, got {gamma}")
         if not eps > 0:
@@ -137,7 +142,8 @@ class RAMNet(SequenceMixer):
         self.num_heads, self.order, self.sub_dim, self.head_v_dim = num_heads, order, sub_dim, head_v_dim
         self.top_k, self.read_top_k = top_k, read_top_k
         self.train_top_k = default_train_top_k(self.num_slots, top_k) if train_top_k is None else train_top_k
-        self.anneal_start, self.anneal_end = anneal_start, anneal_end
+        self.anneal_start, self.anneal_end, self.anneal_steps = anneal_start, anneal_end, anneal_steps
+        self.forwards: int | None = 0  # in training; None once progress is reported
         self.gamma, self.eps, self.proxy_gradient, self.backend = gamma, eps, proxy_gradient, backend
         self.extra_top_k = 0  # slots above top_k (and read_top_k) that training uses at present
         self.trace: list[Access] | None = None  # see record_access
@@ -158,6 +164,10 @@ class RAMNet(SequenceMixer):
         self.register_buffer("cape", torch.arange(num_heads) < cape_heads, persistent=False)
 
     def set_training_progress(self, progress: float) -> None:
+        self.forwards = None
+        self._shrink(progress)
+
+    def _shrink(self, progress: float) -> None:
         span = max(self.anneal_end - self.anneal_start, 1e-9)
         left = 1 - min(max((progress - self.anneal_start) / span, 0.0), 1.0)
         self.extra_top_k = round(self.top_k * (self.train_top_k / self.top_k) ** left) - self.top_k
@@ -192,6 +202,9 @@ class RAMNet(SequenceMixer):
         return self.o_proj(self.norm(o).flatten(-2)), state
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.anneal_steps is not None and self.forwards is not None:
+            self._shrink(self.forwards / self.anneal_steps)
+            self.forwards += 1
         position = torch.arange(x.shape[1], device=x.device)
         return self._mix(x, position, None, keep_state=False)[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,23 @@ def load_sweep(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
         if type(error) is not ValueError:  # a fault in the sweep, not in what was asked of it
             raise
         raise UsageError(str(error)) from error
+
+
+def load_zoology(path: Path, seeds: int, quiet: bool) -> list[RunConfig]:
+    """The runs of an experiment file of Zoology; on standard error, what could not be translated or differs."""
+    from mqar_bench.overrides import UsageError
+    from mqar_bench.zoology import load_experiment
+    from sweeps.protocols import with_seeds
+
+    experiment = load_experiment(path)
+    for reason, count in experiment.refused.items():
+        print(f"refused: {count} of {experiment.total} configs: {reason}", file=sys.stderr)
+    if not quiet:
+        for note, count in experiment.notes.items():
+            print(f"note: {count} of {experiment.total} configs: {note}", file=sys.stderr)
+    if not experiment.configs:
+        raise UsageError(f"{path}: none of its {experiment.total} configs can be run here")
+    return with_seeds(experiment.configs, seeds)
 
 
 def changed_config(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.configs import load_sweep
+from mqar_bench.cli.configs import load_sweep, load_zoology
 from mqar_bench.cli.launching import (
     Address,
     ExecutorName,
@@ -34,11 +34,19 @@ if TYPE_CHECKING:
     "mqar-bench sweep fig3 --scale demo\n\n"
     "mqar-bench sweep fig3 --scale demo --dry-run\n\n"
     "mqar-bench sweep fig3 --scale laptop --time-budget 55m --screen\n\n"
-    "mqar-bench sweep fig3 --scale paper --gpus-per-run 0.25 --address auto"
+    "mqar-bench sweep fig3 --scale paper --gpus-per-run 0.25 --address auto\n\n"
+    "mqar-bench sweep zoology/experiments/mqar_example_configs/original_mqar_configs.py"
 )
 def sweep(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The sweep, such as fig3.", show_default=False)],
-    scale: Annotated[str, typer.Option(metavar="SCALE", help="Its scale, such as demo.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="The sweep, such as fig3, or an experiment file of Zoology.", show_default=False
+        ),
+    ],
+    scale: Annotated[
+        str | None, typer.Option(metavar="SCALE", help="Its scale, such as demo; a file has none.", show_default=False)
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run: its own and the next ones.")] = 1,
     results: Results = Path("results"),
     executor: Annotated[ExecutorName, typer.Option(help="Parallel, or one run after another.")] = ExecutorName.ray,
@@ -60,7 +68,7 @@ def sweep(
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and which are done; train none.")] = False,
 ) -> None:
-    """Run a sweep: every run that has no record yet.
+    """Run a sweep, or what an experiment file of Zoology describes: every run that has no record yet.
 
     Records are written as runs end, and longer runs leave checkpoints: the same command resumes, whatever ended the
     last one. A run that fails is recorded with its traceback and tried again next time; one whose process or machine
@@ -71,7 +79,7 @@ def sweep(
     from mqar_bench.show import print_summary
     from mqar_bench.store import Store
 
-    configs, store = load_sweep(name, scale, seeds), Store(results)
+    configs, store = _load(name, scale, seeds, quiet), Store(results)
     screening = Screening(screen_share, screen_keep) if screen else None
     budget = make_budget(time_budget)
     if dry_run:
@@ -82,6 +90,20 @@ def sweep(
     summary = launcher.launch(configs) if screening is None else _screened(launcher, configs, screening)
     print_summary(summary, store)
     raise typer.Exit(launcher.exit_code(summary))
+
+
+def _load(name: str, scale: str | None, seeds: int, quiet: bool) -> list[RunConfig]:
+    import sweeps
+    from mqar_bench.overrides import UsageError
+
+    if name.endswith(".py"):
+        if scale is not None:
+            raise UsageError(f"--scale {scale}: an experiment file has no scales")
+        return load_zoology(Path(name), seeds, quiet)
+    if scale is None:
+        known = f": --scale {', '.join(sweeps.scales(name))}" if name in sweeps.names() else ""
+        raise UsageError(f"sweep {name!r} needs a scale{known}")
+    return load_sweep(name, scale, seeds)
 
 
 def _screened(launcher: Launcher, configs: list[RunConfig], screening: Screening) -> Summary:

@@ -15,7 +15,8 @@ from mqar_bench.train import pick_device
 def check_here(configs: Iterable[RunConfig]) -> None:
     """Whether the device of each run is there, and the engines that its mixers ask for can run on it.
 
-    A mixer that cannot be built or says nothing of engines is left to the run, which is then recorded as failed.
+    A mixer that cannot be built is left to the run, which is then recorded as failed; so is any of the user's own: it
+    may do whatever it likes, such as ending the process that imports it.
 
     Raises:
         UsageError: one is not.
@@ -31,6 +32,8 @@ def check_here(configs: Iterable[RunConfig]) -> None:
                 device = pick_device(config.train.device)
             except ValueError as error:
                 raise UsageError(str(error)) from None
+            if "." in spec.name:
+                continue
             try:
                 with torch.random.fork_rng(devices=[]):
                     mixer = outline(spec.name, config.model.d_model, i, **spec.options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import shutil
 import site
 import sys
@@ -22,21 +22,36 @@ def gather(configs: Iterable[RunConfig], folder: Path) -> Path:
     """Copy this package, the mixers and the users' own modules that the runs name into ``folder``, for Ray to send.
 
     Of a module of the user's own, what it imports from the same place comes along. Installed packages do not: they
-    must be installed on every machine.
+    must be installed on every machine. A module that cannot be imported goes as far as it has come, for its runs to
+    fail with it.
     """
     for package in (mqar_bench, mixers):
         _copy(package, folder)
     names = {spec.name.rpartition(".")[0] for config in configs for spec in config.model.mixers if "." in spec.name}
     for name in sorted(names):
-        importlib.import_module(name)  # and what it imports
-        top = sys.modules[name.partition(".")[0]]
-        root = _root(top)
-        if root is None or _is_installed(root):
+        top = _import(name)
+        root = None if top is None else _root(top)
+        if top is None or root is None or _is_installed(root):
             continue
-        for other, module in list(sys.modules.items()):
+        for other, module in [(top.__name__, top), *sys.modules.items()]:
             if "." not in other and _root(module) == root and not (folder / _path(module).name).exists():
                 _copy(module, folder)
     return folder
+
+
+def _import(name: str) -> ModuleType | None:
+    """A module's top-level package, after importing it and what it imports; one that cannot be is only looked up."""
+    try:
+        importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # it may call sys.exit
+        pass
+    top = name.partition(".")[0]
+    if top in sys.modules:
+        return sys.modules[top]
+    spec = importlib.util.find_spec(top)
+    return None if spec is None else importlib.util.module_from_spec(spec)
 
 
 def _copy(module: ModuleType, folder: Path) -> None:

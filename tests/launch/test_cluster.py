@@ -186,6 +186,22 @@ def test_machines_come_and_go_and_every_run_ends(cluster, folder, join):
     wait_for_the_end_of(cluster.runs)
 
 
+def test_a_mixer_that_cannot_be_imported_fails_alone(cluster, folder, join):
+    (folder.path / "raises.py").write_text("import parts\n\nraise RuntimeError('no such day')\n")
+    (folder.path / "exits.py").write_text("raise SystemExit('enough')\n")
+    folder.brake.unlink()
+    failing = {
+        "raises.Mixer": "RuntimeError: no such day",
+        "exits.Mixer": "SystemExit: enough",
+        "missing.Mixer": "MixerError: mixer 'missing.Mixer': there is no module 'missing'",
+    }
+    configs = [run_of(name) for name in failing]
+    driver = join([*configs, mine(folder, 0)])
+    assert driver.end() == 1, driver.err
+    assert {config.mixer: folder.store.read(config).error for config in configs} == failing
+    assert folder.done() == {0}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 def test_a_driver_leaves_nothing_running_on_a_cluster(cluster, folder, join, number):
     driver = join([mine(folder, 0)])

@@ -1,0 +1,28 @@
+"""The command ``export-zoology``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mqar_bench.cli.app import app
+from mqar_bench.cli.configs import load_sweep
+
+
+@app.command(
+    "export-zoology",
+    epilog="**Examples**\n\nmqar-bench export-zoology fig3 --scale paper > my_sweep.py",
+)
+def export_zoology(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The sweep, such as fig3.", show_default=False)],
+    scale: Annotated[str, typer.Option(metavar="SCALE", help="Its scale.", show_default=False)],
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run: its own and the next ones.")] = 1,
+) -> None:
+    """Write a sweep as an experiment file of Zoology, with this package's mixers in it.
+
+    Sweeps whose protocol is not Zoology's, such as fig3 at scale demo, are refused.
+    """
+    from mqar_bench.zoology import export
+
+    print(export(load_sweep(name, scale, seeds), f"{name} at scale {scale}"), end="")

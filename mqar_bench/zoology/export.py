@@ -1,0 +1,138 @@
+"""Our sweeps as experiment files for Zoology, with our mixers in them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import mixers
+from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.overrides import UsageError
+from mqar_bench.zoology.mixers import HYBRID
+
+#: What Zoology's trainer has no setting for, with the only value that it has.
+TRAINING = {"schedule": "cosine_epoch", "warmup_fraction": 0.0, "grad_clip": None, "precision": "float32"}
+DATA = {"shuffle": False, "fresh": False}
+
+HEADER = '''"""{title}, written by mqar-bench for Zoology's launcher: python -m zoology.launch THIS_FILE
+
+It takes mqar-bench's mixers, so both must be installed. Zoology draws the weights of all linear layers anew.
+"""
+
+from zoology.config import DataConfig, ModelConfig, ModuleConfig, TrainConfig
+from zoology.data.multiquery_ar import MQARConfig
+
+'''
+
+
+def export(configs: Iterable[RunConfig], title: str) -> str:
+    """The text of an experiment file whose ``configs`` are these runs.
+
+    Zoology's trainer tells mixers nothing of its progress; RAM-Net, whose K shrinks on the way, is given the number of
+    steps instead. And as Zoology starts all linear layers at 0.02, RAM-Net's addresses get the rest of their scale
+    from alpha.
+
+    Raises:
+        UsageError: a run needs what Zoology has not.
+    """
+    configs = list(configs)
+    parts: list[dict[str, str]] = [{}, {}]  # text to name
+    runs = []
+    for config in configs:
+        _check(config)
+        steps = config.train.max_epochs * sum(-(-s.num_examples // config.train.batch_size) for s in config.data.train)
+        data = _name(parts[0], _data(config.data, config.train), "DATA")
+        model = _name(parts[1], _model(config, steps), "MODEL")
+        runs.append(f"    {_train(config, data, model)},\n")
+    text = HEADER.format(title=title)
+    for part in parts:
+        text += "".join(f"{name} = {value}\n" for value, name in part.items()) + "\n"
+    return text + "configs = [\n" + "".join(runs) + "]\n"
+
+
+def _check(config: RunConfig) -> None:
+    for part, given, only in (("train", config.train, TRAINING), ("data", config.data, DATA)):
+        for name, value in only.items():
+            if getattr(given, name) != value:
+                raise UsageError(
+                    f"Zoology has no {part}.{name} but {value}, and run {config.run_id} has {getattr(given, name)}:"
+                    " export a sweep in its protocol, such as fig3 at scale paper"
+                )
+    for segment in (*config.data.train, *config.data.test):
+        if segment.name != "multiquery_ar":
+            raise UsageError(f"run {config.run_id} has the task {segment.name}, which is not exported")
+
+
+def _name(part: dict[str, str], value: str, prefix: str) -> str:
+    return part.setdefault(value, f"{prefix}_{len(part)}")
+
+
+def _data(data: DataConfig, train: TrainConfig) -> str:
+    def segments(part: Iterable[Any]) -> str:
+        return "".join(
+            f"        MQARConfig({_arguments(segment.model_dump(exclude={'name', 'num_passes'}))}),\n"
+            for segment in part
+        )
+
+    return (
+        f"DataConfig(\n    train_configs=[\n{segments(data.train)}    ],\n"
+        f"    test_configs=[\n{segments(data.test)}    ],\n"
+        f"    batch_size={(train.batch_size, train.test_batch_size)},\n    seed={data.seed},\n)"
+    )
+
+
+def _model(config: RunConfig, steps: int) -> str:
+    model = config.model
+    specs = ",\n            ".join(_mixer(spec, model, steps) for spec in model.mixers)
+    state_mixer = ("zoology.mixers.mlp.MLP", {"hidden_mult": model.mlp_hidden_mult})
+    if model.state_mixer == "identity":
+        state_mixer = ("torch.nn.Identity", {})
+    rest = model.model_dump(
+        include={"d_model", "n_layers", "max_position_embeddings", "vocab_size", "embed_dropout", "resid_dropout",
+                 "layer_norm_epsilon"}
+    )  # fmt: skip
+    return (
+        f"ModelConfig(\n    name={config.mixer!r},\n"
+        f'    sequence_mixer=ModuleConfig(\n        name="{HYBRID}",\n'
+        f'        kwargs={{"configs": [\n            {specs},\n        ]}},\n    ),\n'
+        f"    state_mixer=ModuleConfig(name={state_mixer[0]!r}, kwargs={state_mixer[1]!r}),\n"
+        f"    {_arguments(rest)},\n)"
+    )
+
+
+def _mixer(spec: MixerSpec, model: ModelConfig, steps: int) -> str:
+    name, options = spec.name, dict(spec.options)
+    if name in mixers.names():
+        name = f"mixers.{mixers.load(name).__name__}"
+    if spec.name == "ramnet":
+        options |= {"anneal_steps": steps}
+        spread = _argument("address_init_std", options) / 0.02
+        options["alpha_init"] = round(_argument("alpha_init", options) + math.log(spread), 6)
+    return f'{{"name": {name!r}, "kwargs": {options!r}}}'
+
+
+def _argument(name: str, options: dict[str, Any]) -> float:
+    """Of RAM-Net, given or by default."""
+    return options.get(name, inspect.signature(mixers.RAMNet).parameters[name].default)
+
+
+def _train(config: RunConfig, data: str, model: str) -> str:
+    train = config.train
+    stops = train.early_stopping_threshold is not None
+    rest = {
+        "learning_rate": train.learning_rate,
+        "weight_decay": train.weight_decay,
+        "max_epochs": train.max_epochs,
+        "early_stopping_metric": "valid/accuracy" if stops else None,
+        "early_stopping_threshold": train.early_stopping_threshold,
+        "seed": train.seed,
+        "slice_keys": ["num_kv_pairs"],
+        "run_id": f"{config.mixer}-{config.run_id}",
+    }
+    return f"TrainConfig(data={data}, model={model}, {_arguments(rest)})"
+
+
+def _arguments(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())

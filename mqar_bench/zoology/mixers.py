@@ -1,0 +1,203 @@
+"""Zoology's mixers as ours: names, options, and what its layers do with options that they do not have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import mixers
+from mqar_bench.config import MixerSpec
+from mqar_bench.zoology.shim import ModuleConfig
+
+if TYPE_CHECKING:
+    from mqar_bench.zoology.translate import Notes
+
+HYBRID = "zoology.mixers.hybrid.Hybrid"
+
+
+class Untranslatable(ValueError):
+    """What a config asks for and we do not have."""
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """Our mixer for one of Zoology's.
+
+    Attributes:
+        name: ours.
+        options: those that both have, by Zoology's name, with its default.
+        renamed: our names, where they differ.
+        unused: options without effect here, such as a maximal length; those with one in Zoology have a note.
+        only: options that must have this value, since our mixer is made that way.
+        lenient: its constructor swallows options it does not have.
+        adapt: the last word, from our options, d_model and n_layers.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, str] = field(default_factory=dict)
+    only: dict[str, Any] = field(default_factory=dict)
+    lenient: bool = True
+    adapt: Callable[[dict[str, Any], int, int], dict[str, Any]] = lambda options, d_model, n_layers: options
+
+
+def _as_rescaled(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
+    """Its output projections start at 0.02 / sqrt(2 n_layers); ours take the number."""
+    return options | {"out_init_std": 0.02 / math.sqrt(2 * n_layers)}
+
+
+def _window(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
+    """Its block_size is how far back a token sees; the window counts the token itself too."""
+    return _as_rescaled(options | {"window": options["window"] + 1}, d_model, n_layers)
+
+
+def _head_dim(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
+    return options | {"head_dim": d_model // options["num_heads"]}
+
+
+def _rwkv7(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
+    heads = options.pop("num_heads")
+    if heads is not None:
+        options["head_dim"] = d_model // heads
+    return options | {"num_hidden_layers": n_layers}
+
+
+CONV = {"use_short_conv": True, "conv_size": 4}
+LENGTH = {"l_max": "", "mode": ""}
+
+COUNTERPARTS: dict[str, Counterpart] = {
+    "attention.MHA": Counterpart(
+        "attention", {"num_heads": 1, "bias": True, "dropout": 0.0}, lenient=False, adapt=_as_rescaled
+    ),
+    "base_conv.BaseConv": Counterpart(
+        "short_conv", {"kernel_size": 3, "use_act": False}, unused={"l_max": "", "implicit_long_conv": ""}
+    ),
+    "slide_attn.SlidingAttn": Counterpart(
+        "sliding_window_attention",
+        {"block_size": 256, "bias": True, "dropout": 0.0},
+        renamed={"block_size": "window"},
+        adapt=_window,
+    ),
+    "gla.GatedLinearAttention": Counterpart(
+        "gla",
+        {"num_heads": 4, "expand_k": 0.5, "expand_v": 1.0, "use_output_gate": True, "gate_logit_normalizer": 16}
+        | CONV
+        | {"use_short_conv": False, "gate_low_rank_dim": 16},
+        unused={"mode": "", "fuse_norm": ""},
+        only={
+            "num_kv_heads": None, "feature_map": None, "conv_bias": False, "gate_fn": "swish",
+            "elementwise_affine": True, "norm_eps": 1e-5, "clamp_min": None,
+        },
+        lenient=False,
+    ),
+    "delta_net.DeltaNet": Counterpart(
+        "delta_net",
+        {"num_heads": 4, "expand_k": 1.0, "expand_v": 1.0, "use_beta": True, "use_gate": False}
+        | CONV
+        | {"allow_neg_eigval": False, "qk_activation": "silu", "qk_norm": "l2"},
+        unused=LENGTH,
+        only={"conv_bias": False, "norm_eps": 1e-5},
+    ),
+    "gated_delta_net.GatedDeltaNet": Counterpart(
+        "gated_delta_net",
+        {"num_heads": 6, "expand_v": 2, "use_gate": True} | CONV,
+        unused=LENGTH,
+        only={"conv_bias": False, "norm_eps": 1e-5},
+        adapt=_head_dim,
+    ),
+    "rwkv7.RWKV7Attention": Counterpart(
+        "rwkv7",
+        {"head_dim": 64, "num_heads": None, "decay_low_rank_dim": 64, "gate_low_rank_dim": 128, "a_low_rank_dim": 64},
+        unused=LENGTH | {"v_low_rank_dim": "RWKV-7: every layer keeps its own values, so v_low_rank_dim has no use"},
+        only={"elementwise_affine": True, "norm_eps": 1e-5},
+        adapt=_rwkv7,
+    ),
+    "h3.H3": Counterpart(
+        "h3",
+        {"d_state": 64, "head_dim": 1},
+        unused={"l_max": "", "use_fast_fftconv": "", "dropout": "H3: dropout is ignored, as Zoology ignores it"},
+        only={"kernel_args": {}},
+    ),
+    "mamba2.Mamba2": Counterpart(
+        "mamba2",
+        {"d_state": 128, "d_conv": 4, "expand": 2, "headdim": 64, "ngroups": 1, "dt_min": 1e-3, "dt_max": 0.1}
+        | {"conv_bias": True},
+        renamed={
+            "d_state": "state_size", "d_conv": "conv_kernel", "headdim": "head_dim", "ngroups": "n_groups",
+            "conv_bias": "use_conv_bias",
+        },
+        unused={"l_max": "", "chunk_size": "", "use_mem_eff_path": ""},
+    ),
+}  # fmt: skip
+#: Experiment files name it both ways.
+COUNTERPARTS["h3.h3.H3"] = COUNTERPARTS["h3.H3"]
+
+
+def translate_mixer(config: ModuleConfig, layer: int, d_model: int, n_layers: int, notes: Notes) -> MixerSpec:
+    """Our mixer for layer ``layer`` of a model.
+
+    Our own classes by their names in ``mixers`` are ours; dotted paths outside Zoology stay what they are.
+
+    Raises:
+        Untranslatable: a mixer or an option that we have not.
+    """
+    if config.name == HYBRID:
+        choices = config.kwargs.get("configs") or []
+        if not choices:
+            raise Untranslatable("a Hybrid without configs")
+        inner = ModuleConfig.model_validate(choices[layer % len(choices)])
+        return translate_mixer(inner, layer, d_model, n_layers, notes)
+    if not config.name.startswith("zoology."):
+        return MixerSpec(name=_own_name(config.name), options=config.kwargs)
+    short = config.name.removeprefix("zoology.mixers.")
+    if short not in COUNTERPARTS:
+        raise Untranslatable(f"the mixer {config.name}")
+    return _translate(short, COUNTERPARTS[short], config.kwargs, layer, d_model, n_layers, notes)
+
+
+def _own_name(name: str) -> str:
+    """A class of the package ``mixers`` by its registered name, of which the figures know the style."""
+    for registered in mixers.names():
+        cls = mixers.load(registered)
+        if name in (f"mixers.{cls.__name__}", f"{cls.__module__}.{cls.__name__}"):
+            return registered
+    return name
+
+
+def _translate(
+    short: str, to: Counterpart, kwargs: dict[str, Any], layer: int, d_model: int, n_layers: int, notes: Notes
+) -> MixerSpec:
+    options = dict(to.options)
+    for name, value in kwargs.items():
+        if name in to.options:
+            options[name] = value
+        elif name in to.only:
+            if value != to.only[name]:
+                raise Untranslatable(f"{short} with {name} {value!r}")
+        elif name in to.unused:
+            if to.unused[name]:
+                notes.add(to.unused[name])
+        elif to.lenient:
+            notes.add(f"{short} has no option {name!r}: ignored, as Zoology ignores it")
+        else:
+            raise Untranslatable(f"{short} with an option {name!r}, which it has not")
+    if short == "base_conv.BaseConv":
+        options["kernel_size"] = _kernel_size(options["kernel_size"], layer)
+    for name, value in options.items():
+        if isinstance(value, float) and isinstance(to.options[name], int) and value.is_integer():
+            options[name] = int(value)
+    renamed = {to.renamed.get(name, name): value for name, value in options.items()}
+    return MixerSpec(name=to.name, options=to.adapt(renamed, d_model, n_layers))
+
+
+def _kernel_size(size: int | list[int], layer: int) -> int:
+    if isinstance(size, list):
+        if layer >= len(size):
+            raise Untranslatable(f"base_conv.BaseConv with {len(size)} kernel sizes in layer {layer}")
+        size = size[layer]
+    if size == -1:
+        raise Untranslatable("base_conv.BaseConv with a long convolution (kernel_size -1)")
+    return size

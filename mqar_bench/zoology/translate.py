@@ -1,0 +1,156 @@
+"""A config of Zoology as one of ours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from pydantic import ValidationError
+
+from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.overrides import UsageError, check_mixers
+from mqar_bench.tasks import MQARConfig
+from mqar_bench.zoology import shim
+from mqar_bench.zoology.mixers import Untranslatable, translate_mixer
+
+__all__ = ["Notes", "Untranslatable", "translate"]
+
+#: Fields that change nothing about a run: logging, caching, names, slices of the metrics.
+SILENT = {"logger", "slice_keys", "launch_id", "sweep_id", "run_id", "cache_dir", "force_cache", "include_slices"}
+
+
+class Notes:
+    """What a translation leaves out or does otherwise, with the number of configs it concerns."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._here: set[str] = set()
+
+    def add(self, text: str) -> None:
+        """Once a config, whatever the number of segments or layers it is about."""
+        self._here.add(text)
+
+    def close(self, keep: bool = True) -> None:
+        """The end of a config; what is noted of a refused one is not kept."""
+        if keep:
+            self._counts.update(self._here)
+        self._here.clear()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        self.close()
+        return dict(self._counts)
+
+
+def translate(config: shim.TrainConfig, sweep: str, scale: str, notes: Notes) -> RunConfig:
+    """The run that Zoology would make of ``config``: its data, model and protocol.
+
+    Training data come from our sampler, which draws from the same distribution but not the same examples
+    (``data.sampler`` zoology does). A mixer's weights start as our mixer starts them.
+
+    Raises:
+        Untranslatable: it asks for what we have not; the message names it.
+    """
+    _note_unknown("TrainConfig", config, notes)
+    if config.input_type != "discrete" or config.loss_type != "ce":
+        raise Untranslatable(f"input_type {config.input_type!r} with loss_type {config.loss_type!r}")
+    if config.early_stopping_metric not in (None, "valid/accuracy"):
+        raise Untranslatable(f"early_stopping_metric {config.early_stopping_metric!r}")
+    stops = config.early_stopping_metric is not None
+    batch = config.data.batch_size
+    batch_size, test_batch_size = batch if isinstance(batch, tuple) else (batch, batch)
+    try:
+        run = RunConfig(
+            sweep=sweep,
+            scale=scale,
+            data=_data(config.data, notes),
+            model=_model(config.model, notes),
+            train=TrainConfig(
+                max_epochs=config.max_epochs,
+                batch_size=batch_size,
+                test_batch_size=test_batch_size,
+                learning_rate=float(config.learning_rate),
+                weight_decay=config.weight_decay,
+                decay_all=True,
+                early_stopping_threshold=config.early_stopping_threshold if stops else None,
+                seed=config.seed,
+            ),
+        )
+        check_mixers(run)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise Untranslatable(f"{place}: {first['msg']}".removeprefix(": ").replace("Value error, ", "")) from None
+    except UsageError as error:
+        raise Untranslatable(str(error)) from None
+    notes.close()
+    return run
+
+
+def _data(config: shim.DataConfig, notes: Notes) -> DataConfig:
+    _note_unknown("DataConfig", config, notes)
+    if config.num_passes != 1:
+        notes.add("DataConfig.num_passes is ignored, as Zoology ignores it")
+    train, test = (tuple(_segment(s, notes) for s in part) for part in (config.train_configs, config.test_configs))
+    return DataConfig(train=train, test=test, seed=config.seed)
+
+
+def _segment(config: shim.DataSegmentConfig, notes: Notes) -> MQARConfig:
+    if type(config) is not shim.MQARConfig:
+        raise Untranslatable(f"the task {type(config).__name__}")
+    _note_unknown("MQARConfig", config, notes)
+    known = config.model_dump(include=set(type(config).model_fields))
+    return MQARConfig(**{name: value for name, value in known.items() if name not in SILENT})
+
+
+def _model(config: shim.ModelConfig, notes: Notes) -> ModelConfig:
+    _note_unknown("ModelConfig", config, notes)
+    for name, value in (
+        ("learnable_word_embeddings", True),
+        ("embedding_init_type", "default"),
+        ("drop_path", 0.0),
+    ):
+        if getattr(config, name) != value:
+            raise Untranslatable(f"ModelConfig.{name} {getattr(config, name)!r}")
+    if config.block_type == "Mamba2Block":
+        notes.add("Mamba2Block becomes a block like all others, with an identity as state mixer")
+    elif config.block_type != "TransformerBlock":
+        raise Untranslatable(f"block_type {config.block_type!r}")
+    if config.sequence_mixer is None:
+        raise Untranslatable("a model without sequence_mixer")
+    layers = tuple(
+        translate_mixer(config.sequence_mixer, i, config.d_model, config.n_layers, notes)
+        for i in range(config.n_layers)
+    )
+    padding = -config.vocab_size % max(1, config.pad_vocab_size_multiple)
+    return ModelConfig(
+        vocab_size=config.vocab_size + padding,
+        d_model=config.d_model,
+        n_layers=config.n_layers,
+        mixers=_cycle(layers),
+        max_position_embeddings=config.max_position_embeddings,
+        embed_dropout=config.embed_dropout,
+        resid_dropout=config.resid_dropout,
+        layer_norm_epsilon=config.layer_norm_epsilon,
+        **_state_mixer(config),
+    )
+
+
+def _state_mixer(config: shim.ModelConfig) -> dict[str, Any]:
+    name, kwargs = config.state_mixer.name, dict(config.state_mixer.kwargs)
+    if name == "torch.nn.Identity" or config.block_type == "Mamba2Block":
+        return {"state_mixer": "identity"}
+    if name != "zoology.mixers.mlp.MLP" or set(kwargs) - {"hidden_mult"}:
+        raise Untranslatable(f"the state mixer {name}{f' with {kwargs}' if kwargs else ''}")
+    return {"state_mixer": "mlp", "mlp_hidden_mult": kwargs.get("hidden_mult", 1)}
+
+
+def _cycle(layers: tuple[MixerSpec, ...]) -> tuple[MixerSpec, ...]:
+    """The shortest beginning of which all layers are a repetition."""
+    sizes = range(1, len(layers) + 1)
+    return next(layers[:n] for n in sizes if all(layer == layers[i % n] for i, layer in enumerate(layers)))
+
+
+def _note_unknown(name: str, config: shim.BaseConfig, notes: Notes) -> None:
+    for field in config.model_extra or {}:
+        notes.add(f"{name} has no field {field!r}: ignored, as Zoology ignores it")
