@@ -3,8 +3,7 @@
     python tests/bench.py                       samplers and RAM-Net's engines
     python tests/bench.py --zoology CHECKOUT    also Zoology's generator and training step, beside ours
 
-A Zoology checkout is used as it is; what its newest commit needs to train at all on a CPU (no CUDA device, logits
-instead of hidden states, stand-ins for torchvision and wandb) is set from here, in memory.
+See ``tests/zoology/live.py`` for what is done to Zoology.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import types
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.zoology
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from mqar_bench.data import Batch
 from mqar_bench.model import LanguageModel
 from mqar_bench.tasks import MQARConfig
 from mqar_bench.train import parameter_groups, training_loss
+from tests.zoology.live import import_zoology
 
 
 def median_seconds(call, repeats: int, clock=time.perf_counter) -> float:
@@ -120,28 +121,6 @@ def our_step(mixers_, vocab=8192, batch=64, L=64, kv=4, d_model=64, **model):
     return step
 
 
-def import_zoology(path: Path):
-    class StochasticDepth(torch.nn.Identity):
-        def __init__(self, p, mode):
-            super().__init__()
-
-    torchvision, ops = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
-    ops.StochasticDepth = StochasticDepth
-    torchvision.ops = ops
-    sys.modules.update({"torchvision": torchvision, "torchvision.ops": ops, "wandb": types.ModuleType("wandb")})
-    sys.path.insert(0, str(path))
-    import zoology.data.multiquery_ar as data
-    import zoology.model as model
-    import zoology.train as train
-    from zoology import config
-
-    embeddings = model.TokenEmbeddings.__init__
-    embeddings.__defaults__ = tuple("cpu" if d == "cuda" else d for d in embeddings.__defaults__)
-    forward = model.LanguageModel.forward
-    forward.__defaults__ = (*forward.__defaults__[:-1], False)  # return_embeddings
-    return types.SimpleNamespace(data=data, model=model, train=train, config=config)
-
-
 def zoology_step(z, hybrid: bool, vocab=8192, batch=64, L=64, kv=4, d_model=64):
     mha = z.config.ModuleConfig(name="zoology.mixers.attention.MHA", kwargs={"num_heads": 1, "dropout": 0.1})
     more = {}
@@ -161,19 +140,7 @@ def zoology_step(z, hybrid: bool, vocab=8192, batch=64, L=64, kv=4, d_model=64):
     trainer.logger = types.SimpleNamespace(log=lambda _: None)
     loader = [(segment.inputs[:batch], segment.labels[:batch], [])]
     trainer.train_dataloader = loader
-    z.train.tqdm = lambda it, **_: _Bar(it)
     return lambda: trainer.train_epoch(0)  # one batch an epoch: its own training step
-
-
-class _Bar:
-    def __init__(self, iterable):
-        self.iterable = iterable
-
-    def __iter__(self):
-        return iter(self.iterable)
-
-    def set_postfix(self, _):
-        pass
 
 
 def bench_steps(z) -> None:

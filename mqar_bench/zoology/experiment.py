@@ -97,7 +97,7 @@ class _StandIns(MetaPathFinder, Loader):
             return ModuleSpec(fullname, self, is_package=fullname in ("zoology", "zoology.data"))
         if fullname.startswith("zoology.experiments"):
             if self._checkout is None:
-                raise ImportError(f"{fullname} is part of Zoology, and the file lies in no checkout of it")
+                raise ImportError(f"{fullname} is part of Zoology: no checkout of it is around the file or installed")
             return PathFinder.find_spec(fullname, [str(self._checkout.joinpath(*fullname.split(".")[1:-1]))])
         if fullname.startswith("zoology."):
             raise ImportError(f"{fullname} is not stood in for: there is {', '.join(MODULES)}")
@@ -118,8 +118,9 @@ def _stand_ins(path: Path) -> Iterator[None]:
     def take() -> dict[str, ModuleType]:
         return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "zoology"}
 
-    parents = path.resolve().parents
-    checkout = next((p for p in parents if p.name == "zoology" and (p / "experiments").is_dir()), None)
+    folders = [p for p in path.resolve().parents if p.name == "zoology"]
+    folders += [Path(folder) / "zoology" for folder in sys.path]  # or where it is installed
+    checkout = next((folder for folder in folders if (folder / "experiments").is_dir()), None)
     before, finder = take(), _StandIns(checkout)
     sys.meta_path.insert(0, finder)
     try:

@@ -86,6 +86,22 @@ def test_without_progress_training_uses_top_k():
     assert traces[""][0].w.shape[-1] == 8
 
 
+def test_without_progress_a_number_of_steps_will_do():
+    mixer = make(order=4, sub_dim=4, top_k=8, anneal_start=0.25, anneal_end=0.75, anneal_steps=4)
+
+    def slots_used():
+        with record_access(mixer) as traces:
+            mixer(x())
+        return traces[""][0].w.shape[-1]
+
+    mixer.eval()
+    assert slots_used() == 8
+    mixer.train()
+    assert [slots_used() for _ in range(6)] == [64, 64, 23, 8, 8, 8], "scoring was no step"
+    mixer.set_training_progress(0.0)
+    assert [slots_used(), slots_used()] == [64, 64], "what is reported goes before"
+
+
 def test_gradients_reach_everything_trainable():
     mixer = make(top_k=4, learnable_temperature=False)
     mixer(x()).square().sum().backward()

@@ -21,8 +21,11 @@ CASES = [
     ("state-size --preset table3", "no preset named 'table3': did you mean 'table2'?"),
     ("perf memry", "no case named 'memry': did you mean 'memory'?"),
     # options
-    ("sweep", "Missing argument 'NAME'"),
-    ("sweep fig3", "Missing option '--scale'"),
+    ("sweep", "Missing argument 'NAME|FILE'"),
+    ("sweep fig3", "sweep 'fig3' needs a scale: --scale smoke, demo, laptop, paper"),
+    ("sweep mine.py --scale demo", "--scale demo: an experiment file has no scales"),
+    ("sweep none.py", "there is no file none.py"),
+    ("export-zoology fig3 --scale smoke", "Zoology has no data.fresh but False, and run"),
     ("sweep fig3 --scale demo extra", "unexpected extra argument(s) (extra)"),
     ("sweep fig3 --scale demo --excutor ray", "No such option: --excutor (Possible options: --executor)"),
     ("sweep fig3 --scale demo --executor ry", "'ry' is not one of 'ray', 'inline'"),

@@ -1,0 +1,220 @@
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import sweeps
+from mqar_bench.cli import app
+from mqar_bench.config import MixerSpec
+from mqar_bench.overrides import UsageError
+from mqar_bench.zoology import export, load_experiment
+from tests.zoology.live import HOW, checkout
+
+HEAD = """
+import numpy as np
+from zoology.config import TrainConfig, ModelConfig, DataConfig, ModuleConfig, LoggerConfig
+from zoology.data.multiquery_ar import MQARConfig
+
+data = DataConfig(
+    train_configs=[MQARConfig(vocab_size=64, num_examples=96, input_seq_len=16, num_kv_pairs=2, train_power_a=1.0)],
+    test_configs=[MQARConfig(vocab_size=64, num_examples=32, input_seq_len=16, num_kv_pairs=2)],
+    batch_size=(32, 8),
+    cache_dir="/nowhere",
+)
+conv = dict(name="zoology.mixers.base_conv.BaseConv", kwargs={"l_max": 16, "kernel_size": [3, -1]})
+
+def config(mixer, model={}, **settings):
+    return TrainConfig(
+        data=data,
+        model=ModelConfig(**{"vocab_size": 64, "d_model": 16, "max_position_embeddings": 0,
+                             "state_mixer": dict(name="torch.nn.Identity"), "sequence_mixer": mixer} | model),
+        logger=LoggerConfig(project_name="p"),
+        **settings,
+    )
+
+def hybrid(*mixers):
+    return ModuleConfig(name="zoology.mixers.hybrid.Hybrid", kwargs={"configs": list(mixers)})
+
+def mixer(name, **kwargs):
+    return dict(name="zoology.mixers." + name, kwargs=kwargs)
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(body, name="mine.py"):
+        (tmp_path / name).write_text(HEAD + body)
+        return tmp_path / name
+
+    return write
+
+
+def test_a_file_is_translated_whole(write):
+    experiment = load_experiment(
+        write(
+            "configs = [config(hybrid(conv, mixer('attention.MHA', num_heads=2, dropout=0.1)), learning_rate=lr,\n"
+            "                  seed=7, max_epochs=3, predictions_path='x') for lr in np.logspace(-3, -2, 2)]"
+        )
+    )
+    assert experiment.total == 2 and experiment.refused == {}
+    assert experiment.notes == {
+        "TrainConfig has no field 'predictions_path': ignored, as Zoology ignores it": 2,
+        "MQARConfig has no field 'train_power_a': ignored, as Zoology ignores it": 2,
+    }
+    first, second = experiment.configs
+    assert (first.sweep, first.scale, first.mixer) == ("mine", "zoology", "attention")
+    assert first.train.learning_rate == 1e-3 and second.train.learning_rate == 1e-2
+    assert (first.train.seed, first.train.max_epochs, first.data.seed) == (7, 3, 123)
+    assert (first.train.batch_size, first.train.test_batch_size) == (32, 8)
+    assert first.train.decay_all and first.train.early_stopping_threshold == 0.99
+    assert first.data.train[0].num_kv_pairs == 2 and first.data.train[0].power_a == 0.01
+    assert (first.model.state_mixer, first.model.max_position_embeddings, first.model.embed_dropout) == (
+        "identity",
+        0,
+        0.1,
+    )
+    attention = {"num_heads": 2, "bias": True, "dropout": 0.1, "out_init_std": 0.01}
+    assert first.model.mixers == (
+        MixerSpec(name="short_conv", options={"kernel_size": 3, "use_act": False}),
+        MixerSpec(name="attention", options=attention),
+    )
+
+
+@pytest.mark.parametrize(
+    ("mixer", "name", "options"),
+    [
+        ("mixer('slide_attn.SlidingAttn', block_size=8)", "sliding_window_attention", {"window": 9}),
+        (
+            "mixer('gated_delta_net.GatedDeltaNet', num_heads=2, l_max=9)",
+            "gated_delta_net",
+            {"head_dim": 8, "expand_v": 2},
+        ),
+        ("mixer('delta_net.DeltaNet')", "delta_net", {"num_heads": 4, "use_gate": False}),
+        ("mixer('gla.GatedLinearAttention', num_heads=2)", "gla", {"expand_k": 0.5, "num_heads": 2}),
+        ("mixer('rwkv7.RWKV7Attention', head_dim=8)", "rwkv7", {"head_dim": 8, "num_hidden_layers": 2}),
+        ("mixer('rwkv7.RWKV7Attention', head_dim=None, num_heads=4)", "rwkv7", {"head_dim": 4}),
+        ("mixer('h3.H3', d_state=16 / 4, head_dim=2, l_max=16)", "h3", {"d_state": 4, "head_dim": 2}),
+        ("mixer('mamba2.Mamba2', d_state=8, headdim=4)", "mamba2", {"state_size": 8, "head_dim": 4, "conv_kernel": 4}),
+        ("dict(name='mixers.RAMNet', kwargs={'order': 2, 'top_k': 2})", "ramnet", {"order": 2, "top_k": 2}),
+        ("dict(name='mixers.ramnet.mixer.RAMNet', kwargs={})", "ramnet", {}),
+    ],
+)
+def test_mixers_by_name(write, mixer, name, options):
+    (config,) = load_experiment(write(f"configs = [config({mixer})]")).configs
+    (spec,) = config.model.mixers
+    assert spec.name == name and options.items() <= spec.options.items()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("config(mixer('ttt.TTT', num_heads=2))", "the mixer zoology.mixers.ttt.TTT"),
+        ("config(conv)", "base_conv.BaseConv with a long convolution (kernel_size -1)"),
+        ("config(mixer('gla.GatedLinearAttention', clamp_min=-1.0))", "gla.GatedLinearAttention with clamp_min -1.0"),
+        (
+            "config(mixer('attention.MHA', num_head=1))",
+            "attention.MHA with an option 'num_head', which it has not",
+        ),
+        ("config(hybrid())", "a Hybrid without configs"),
+        ("config(None)", "a model without sequence_mixer"),
+        ("config(mixer('attention.MHA', num_heads=3))", "model.mixers.0: mixer 'attention': d_model 16 must be a"),
+        ("config(mixer('attention.MHA'), loss_type='mse')", "input_type 'discrete' with loss_type 'mse'"),
+        ("config(mixer('attention.MHA'), early_stopping_metric='valid/loss')", "early_stopping_metric 'valid/loss'"),
+        ("config(mixer('attention.MHA'), {'drop_path': 0.1})", "ModelConfig.drop_path 0.1"),
+        ("config(mixer('attention.MHA'), {'block_type': 'MambaBlock'})", "block_type 'MambaBlock'"),
+        (
+            "config(mixer('attention.MHA'), {'state_mixer': dict(name='zoology.mixers.mlp.GLU')})",
+            "the state mixer zoology.mixers.mlp.GLU",
+        ),
+        ("config(mixer('attention.MHA'), {'vocab_size': 32})", "model.vocab_size is 32, but the task draws tokens"),
+        ("config(dict(name='nowhere.Mine'))", "model.mixers.0: mixer 'nowhere.Mine'"),
+    ],
+    ids=lambda text: text[:60],
+)
+def test_what_cannot_be_translated_is_refused_by_name(write, body, reason):
+    experiment = load_experiment(write(f"configs = [{body}, config(mixer('attention.MHA'))]"))
+    ((text, count),) = experiment.refused.items()
+    assert text.startswith(reason) and count == 1 and len(experiment.configs) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("configs = []", "has no list `configs` of Zoology's TrainConfig"),
+        ("configs = [1]", "has no list `configs` of Zoology's TrainConfig"),
+        ("import zoology.train", "ImportError: zoology.train is not stood in for: there is zoology, zoology.config"),
+        (
+            "from zoology.experiments.models_repo import add_ttt",
+            "ImportError: zoology.experiments is part of Zoology: no checkout",
+        ),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit('enough')", "SystemExit: enough"),
+        (
+            "configs = [ModelConfig(d_model='wide')]",
+            "ValidationError: ModelConfig.d_model: Input should be a valid integer",
+        ),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_file_that_is_no_experiment_is_one_line(write, body, message):
+    path = write(body)
+    with pytest.raises(UsageError) as caught:
+        load_experiment(path)
+    assert message in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert not any(name.partition(".")[0] == "zoology" for name in sys.modules if checkout() is None)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match="there is no file"):
+        load_experiment(tmp_path / "none.py")
+
+
+def test_experiments_of_the_checkout_around_a_file_can_be_imported(tmp_path, write):
+    folder = tmp_path / "zoology" / "experiments" / "a"
+    folder.mkdir(parents=True)
+    (folder.parent / "repo.py").write_text(
+        "from zoology.config import ModuleConfig\nMHA = 'zoology.mixers.attention.MHA'\n"
+    )
+    write("", "head.py").rename(folder / "mine.py")
+    with open(folder / "mine.py", "a") as file:
+        file.write("from zoology.experiments.repo import MHA\nconfigs = [config(dict(name=MHA))]\n")
+    assert len(load_experiment(folder / "mine.py").configs) == 1
+
+
+def test_export_comes_back_as_it_was(tmp_path):
+    runs = [run for run in sweeps.load("fig3", "paper") if run.train.learning_rate == 1e-2]
+    (tmp_path / "exported.py").write_text(export(runs, "fig3"))
+    experiment = load_experiment(tmp_path / "exported.py")
+    assert experiment.refused == {} and experiment.notes == {} and len(experiment.configs) == len(runs)
+    for ours, back in zip(runs, experiment.configs, strict=True):
+        assert back.data == ours.data
+        assert back.train == ours.train.model_copy(update={"decay_all": True})
+        added = {"anneal_steps": 22624, "alpha_init": 1.609438} if ours.mixer == "ramnet" else {}
+        mixers = [
+            s.model_copy(update={"options": s.options | (added if s.name == "ramnet" else {})})
+            for s in ours.model.mixers
+        ]
+        assert back.model == ours.model.model_copy(update={"mixers": tuple(mixers)})
+
+
+def test_export_refuses_another_protocol():
+    with pytest.raises(UsageError, match="^Zoology has no train.schedule but cosine_epoch, and run .* has cosine_step"):
+        export(sweeps.load("fig3", "demo"), "fig3")
+
+
+def test_the_command_line_runs_a_file(write, tmp_path):
+    path = write("configs = [config(mixer('ttt.TTT')), config(mixer('attention.MHA'), max_epochs=1)]")
+    words = [str(path), "--results", str(tmp_path / "results"), "--executor", "inline"]
+    result = CliRunner().invoke(app, ["sweep", *words])
+    assert result.exit_code == 0, result.stderr
+    assert "refused: 1 of 2 configs: the mixer zoology.mixers.ttt.TTT" in result.stderr
+    assert "note: 1 of 2 configs: MQARConfig has no field 'train_power_a'" in result.stderr
+    assert len(list((tmp_path / "results" / "mine-zoology").glob("*.json"))) == 1
+
+
+@pytest.mark.skipif(checkout() is None, reason=HOW)
+def test_the_released_sweep():
+    folder = checkout() / "zoology" / "experiments" / "mqar_example_configs"
+    experiment = load_experiment(folder / "original_mqar_configs.py")
+    assert (experiment.total, len(experiment.configs)) == (104, 56)
+    assert experiment.refused == {"the mixer zoology.mixers.ttt.TTT": 48}
