@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # Waiting threads sleep: spinning ones slow training several times over on few cores.
 export OMP_WAIT_POLICY = passive
 
+# Tests run file by file in so many processes.
+TEST_JOBS ?= 2
+
 .PHONY: help demo test check proofs soak bench kernels clean
 help:
 	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 11 minutes on 2 cores)"
@@ -28,7 +31,7 @@ demo: $(VENV)/.ready
 	$(BIN)/mqar-bench plot fig3 --scale demo --results demo/results --out demo/figures
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

@@ -273,7 +273,7 @@ def test_mixers(cli):
     "words, message",
     [
         ("sweep gird --scale demo", "no sweep named 'gird'"),
-        ("sweep grid", "Missing option '--scale'"),
+        ("sweep grid", "sweep 'grid' needs a scale: --scale demo, broken, rates"),
         ("swep grid", "No such command 'swep'. Did you mean 'sweep'?"),
         ("sweep grid --scale demo --executor tune", "'tune' is not one of 'ray', 'inline'"),
         ("sweep grid --scale demo --jobs 0", "'--jobs'"),
