@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import importlib.metadata
 import os
 import sys
@@ -86,7 +87,10 @@ def _start(
 
 def main() -> None:
     """Entry point of ``mqar-bench``."""
-    app(prog_name="mqar-bench")
+    try:
+        app(prog_name="mqar-bench")
+    finally:
+        gc.freeze()  # or the collections at exit walk through all of torch and ray, for up to a second
 
 
 def hint(given: str, known: Iterable[str]) -> str:

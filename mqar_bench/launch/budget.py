@@ -13,7 +13,7 @@ from mqar_bench.result import RunResult
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 #: Kept free at the end, for checkpoints and for stopping: a share of the budget within these bounds, in seconds.
-MARGIN_SHARE, MARGIN_LEAST, MARGIN_MOST = 0.05, 3.0, 15.0
+MARGIN_SHARE, MARGIN_LEAST, MARGIN_MOST = 0.05, 5.0, 15.0
 
 
 def parse_duration(text: str) -> float:
