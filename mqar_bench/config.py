@@ -16,8 +16,8 @@ from pydantic import Field, field_validator, model_validator
 
 from mixers.checks import MAX_WIDTH, brief
 from mqar_bench.frozen import Frozen
-from mqar_bench.tasks import MQARConfig
-from mqar_bench.tasks.mqar import MAX_LENGTH, MAX_VOCAB
+from mqar_bench.tasks import AnyTask, MQARConfig, Sampler
+from mqar_bench.tasks.task import MAX_LENGTH, MAX_VOCAB
 
 #: Characters of a mixer's name.
 MAX_NAME = 200
@@ -71,16 +71,23 @@ class ModelConfig(Frozen):
 class DataConfig(Frozen):
     """The task mix. Batches come in segment order, the same every epoch, as in Zoology, unless said otherwise."""
 
-    train: Annotated[tuple[MQARConfig, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
+    train: Annotated[tuple[AnyTask, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
         (MQARConfig(num_examples=10_000),), description="training segments, one after another"
     )
-    test: Annotated[tuple[MQARConfig, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
+    test: Annotated[tuple[AnyTask, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
         (MQARConfig(),), description="settings that are scored, each on its own and as a uniform mean"
     )
     seed: int = Field(123, ge=0, lt=2**32, description="seeds every segment, as Zoology derives them")
-    sampler: Literal["fast", "zoology"] = Field("fast", description="zoology: its generator bit for bit")
+    sampler: Sampler = Field("fast", description="zoology: its generator bit for bit; of multiquery_ar only")
     shuffle: bool = Field(False, description="shuffle the order of batches anew every epoch")
     fresh: bool = Field(False, description="draw new training examples every epoch, so none is seen twice")
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        for task in (*self.train, *self.test):
+            if self.sampler not in task.samplers:
+                raise ValueError(f"sampler {self.sampler!r} does not draw the task {task.name!r}")
+        return self
 
 
 class TrainConfig(Frozen):

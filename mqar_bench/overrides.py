@@ -1,15 +1,12 @@
-"""Dotted overrides, ``train.learning_rate 1e-3``, onto a config; the list of what can be set; one-line errors."""
+"""Dotted overrides, ``train.learning_rate 1e-3``, onto a config, and configs from files; one-line errors."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -19,6 +16,8 @@ from mixers.base import SequenceMixer
 from mixers.checks import brief
 from mixers.registry import MixerError, outline
 from mqar_bench.config import RunConfig
+from mqar_bench.settings import all_fields, entry_of, fields, models_of, named
+from mqar_bench.tasks import TASKS, UNKNOWN_TASK, Task
 
 
 class UsageError(ValueError):
@@ -37,30 +36,20 @@ _IN_JSON = {
 MAX_PATH, MAX_TEXT = 120, 300
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One thing that can be set: its dotted path (``N`` counts list entries from 0) and what it means."""
-
-    path: str
-    type: str
-    default: str
-    description: str
-    choices: tuple[str, ...] = ()
-
-
 def apply_overrides(config: RunConfig, pairs: Iterable[tuple[str, str]]) -> RunConfig:
     """``config`` with each dotted path set to its value: JSON where it parses as JSON, else the text itself.
 
-    Where the mixers change and ``mixer`` is not given, the label follows them.
+    Where the mixers change and ``mixer`` is not given, the label follows them. Where the ``name`` of a task changes, it
+    keeps the settings that are given and, of the rest, those that were no defaults and that the new one has too.
 
     Raises:
         UsageError: no such setting, or a value that it, its mixer or the rest of the config cannot take.
     """
     pairs = list(pairs)
     values = config.model_dump(mode="json")
-    for path, text in pairs:
-        _assign(values, path, text)
     paths = [path for path, _ in pairs]
+    for path, text in pairs:
+        _assign(values, path, text, paths)
     if "mixer" not in paths and any(path == "model" or path.split(".")[:2] == ["model", "mixers"] for path in paths):
         values["mixer"] = ""
     return parse_config(values)
@@ -170,50 +159,47 @@ def check_engine(mixer: nn.Module, layer: int, device: torch.device) -> None:
             raise _refuse_mixer(layer, error) from None
 
 
-def fields() -> list[Setting]:
-    """Everything that can be set on a run, in the order of the config."""
-    return list(_settings(RunConfig, ""))
-
-
-def argument_docs(cls: type) -> dict[str, str]:
-    """What the ``Args:`` section of a class's docstring says of each argument."""
-    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.getdoc(cls) or "", re.MULTILINE)
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in section.group(1).splitlines() if section else []:
-        entry = re.match(r" {4}(\w[\w, ]*?)(?: \(.*?\))?: *(.*)", line)
-        if entry and not line.startswith(" " * 5):
-            names = entry.group(1).split(", ")
-            found.update(dict.fromkeys(names, entry.group(2)))
-        else:
-            found.update({name: f"{found[name]} {line.strip()}".strip() for name in names})
-    return found
-
-
 def _refuse_mixer(place: int, error: ValueError) -> UsageError:
     return UsageError(f"model.mixers.{place}: {_one_line(str(error))}")
 
 
-def _assign(values: dict[str, Any], path: str, text: str) -> None:
-    """Set one path in the plain form of a ``RunConfig``."""
+def _assign(values: dict[str, Any], path: str, text: str, given: list[str]) -> None:
+    """Set one path of those ``given`` in the plain form of a ``RunConfig``."""
     segments = path.split(".")
     node: Any = values
     kind: Any = RunConfig
     for depth in range(len(segments)):
+        above = kind
         key, kind = _step(node, kind, segments, depth)
-        if depth == len(segments) - 1:
-            node[key] = _parse(text, kind)
-        else:
+        if depth < len(segments) - 1:
             node = node.setdefault(key, {}) if isinstance(node, dict) else node[key]
+            continue
+        value = _parse(text, kind)
+        if key == "name" and len(models_of(above)) > 1:
+            _leave_out(node, value, [name for name in node if f"{path.removesuffix('name')}{name}" in given])
+        node[key] = value
+
+
+def _leave_out(task: dict[str, Any], name: Any, given: list[str]) -> None:
+    """What a task need not keep, besides what is ``given``, when it becomes the one of another name."""
+    before, after = (named(TASKS.values(), each) for each in (task.get("name"), name))
+    if before is None or after is None:
+        return  # refused later
+    for key in [key for key in task if key not in given]:
+        field = before.model_fields.get(key)
+        if key not in after.model_fields or (field is not None and task[key] == field.default):
+            del task[key]
 
 
 def _step(node: Any, kind: Any, segments: list[str], depth: int) -> tuple[Any, Any]:
     """The key that ``segments[depth]`` means in ``node``, which is of type ``kind``, and the type of what is there."""
     path, above, segment = ".".join(segments), ".".join(segments[:depth]), segments[depth]
-    if isinstance(node, dict) and _is_model(kind):
-        if segment not in kind.model_fields:
-            raise UsageError(_unknown(path, above, segment, kind, segments[depth + 1 :]))
-        return segment, kind.model_fields[segment].annotation
+    if isinstance(node, dict) and (models := models_of(kind)):
+        chosen = named(models, node.get("name")) or models[0]
+        known = all_fields((chosen, *models))  # of what it may yet be named, too
+        if segment not in known:
+            raise UsageError(_unknown(path, above, segment, chosen, segments[depth + 1 :]))
+        return segment, known[segment].annotation
     if isinstance(node, dict):
         if not segment:
             raise UsageError(f"{path}: a name is missing{f' after {above}' if above else ''}")
@@ -223,11 +209,13 @@ def _step(node: Any, kind: Any, segments: list[str], depth: int) -> tuple[Any, A
             numbers = f" ({', '.join(map(str, range(len(node))))})" if len(node) < 9 else f" (0 to {len(node) - 1})"
             entries = f"{len(node)} {'entry' if len(node) == 1 else 'entries'}{numbers if node else ''}"
             raise UsageError(f"{path}: {above} has {entries}; to replace the list give JSON: --{above} '[...]'")
-        return int(segment), _entry(kind)
+        return int(segment), entry_of(kind)
     raise UsageError(f"{path}: {above} is a single value, nothing lies below it")
 
 
 def _unknown(path: str, above: str, segment: str, kind: type[BaseModel], rest: list[str]) -> str:
+    if issubclass(kind, Task):
+        return _not_of_task(path, above, segment, kind)
     prefix = f"{above}." if above else ""
     leaves = {setting.path.rpartition(".")[2]: setting.path for setting in reversed(fields())}
     close = difflib.get_close_matches(segment, kind.model_fields, 1)
@@ -237,6 +225,14 @@ def _unknown(path: str, above: str, segment: str, kind: type[BaseModel], rest: l
     if close:
         return f"no setting {brief(path)}; did you mean {leaves[close[0]]!r}?"
     return f"no setting {brief(path)}; {above or 'a run'} has {', '.join(kind.model_fields)}"
+
+
+def _not_of_task(path: str, above: str, segment: str, kind: type[Task]) -> str:
+    close = difflib.get_close_matches(segment, kind.model_fields, 1)
+    if close and segment not in all_fields(TASKS.values()):
+        return f"no setting {brief(path)}; did you mean {f'{above}.{close[0]}'!r}?"
+    name = kind.model_fields["name"].default
+    return f"no setting {brief(path)}; the task {name!r} has {', '.join(kind.model_fields)}"
 
 
 def _parse(text: str, kind: Any) -> Any:
@@ -252,17 +248,40 @@ def _parse(text: str, kind: Any) -> Any:
 def _explain(error: ValidationError) -> str:
     """The first fault as ``path: what is wrong (got value)``."""
     first = error.errors()[0]
-    path, given = ".".join(map(str, first["loc"])), first["input"]
+    segments, kind = _locate(first["loc"])
+    path, given = ".".join(segments), first["input"]
     if first["type"] == "extra_forbidden":
-        kind: Any = RunConfig
-        for segment in first["loc"][:-1]:
-            kind = _entry(kind) if isinstance(segment, int) else kind.model_fields[segment].annotation
-        return _unknown(path, ".".join(map(str, first["loc"][:-1])), str(first["loc"][-1]), kind, [])
+        return _unknown(path, ".".join(segments[:-1]), segments[-1], kind, [])
+    if first["type"] == UNKNOWN_TASK:
+        return f"{path}.name: {_no_task(given['name'])}"
     text = _one_line(_IN_JSON.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace("Tuple", "List"))
     if not path and first["type"] == "value_error":
         return text  # a rule between settings, which it names
     got = "" if isinstance(given, dict | BaseModel) else f" (got {_short(given)})"
     return f"{path or 'a config'}: {text}{got}"
+
+
+def _locate(location: tuple[int | str, ...]) -> tuple[list[str], Any]:
+    """The path, as a user writes it, of a place in pydantic's words; and the class of settings that it is in."""
+    segments: list[str] = []
+    kind: Any = RunConfig
+    holder: Any = RunConfig
+    for segment in location:
+        models = models_of(kind)
+        if len(models) > 1:
+            kind = named(models, segment)  # pydantic's word for which of them it took, and no setting
+            continue
+        segments.append(str(segment))
+        holder = kind
+        field = models[0].model_fields.get(str(segment)) if models else None
+        kind = field.annotation if field else entry_of(kind)
+    return segments, holder
+
+
+def _no_task(name: Any) -> str:
+    close = difflib.get_close_matches(name[:MAX_PATH], TASKS, 1) if isinstance(name, str) else []
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(TASKS)}"
+    return f"no task named {brief(name)}: {hint}"
 
 
 def _one_line(text: str) -> str:
@@ -276,40 +295,3 @@ def _short(value: Any) -> str:
         return "an object" if isinstance(value, dict) else f"a list of {len(value)}"
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 and text.isprintable() else brief(text)
-
-
-def _settings(kind: type[BaseModel], prefix: str) -> Iterator[Setting]:
-    documented = argument_docs(kind)
-    for name, field in kind.model_fields.items():
-        path, annotation = f"{prefix}{name}", cast(Any, field.annotation)
-        default = "" if field.is_required() else _plain(field.default)
-        description = field.description or documented.get(name, "")
-        if _is_model(annotation):
-            yield from _settings(annotation, f"{path}.")
-        elif _is_model(_entry(annotation)):
-            yield Setting(path, "list", default, description)
-            yield from _settings(_entry(annotation), f"{path}.N.")
-        elif get_origin(annotation) is dict:
-            yield Setting(f"{path}.NAME", "any", "", description or "an option of that mixer: `mqar-bench mixers NAME`")
-        else:
-            choices = tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else ()
-            yield Setting(path, " | ".join(choices) or _type_name(annotation), default, description, choices)
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _entry(kind: Any) -> Any:
-    """What the entries of a ``tuple[X, ...]`` are."""
-    return get_args(kind)[0] if get_origin(kind) is tuple else Any
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
-        return json.dumps([v.model_dump(mode="json", exclude_defaults=True) for v in value])
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _type_name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("None", "null")

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 import mixers
-from mqar_bench.overrides import argument_docs
+from mqar_bench.settings import argument_docs, settings_of
+from mqar_bench.tasks import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,6 +130,15 @@ def describe_mixer(name: str) -> dict[str, Any]:
         "state": _paragraph(text, "State"),
         "options": options,
     }
+
+
+def describe_task(name: str) -> dict[str, Any]:
+    """A task's name, what its module says of it, the first line of that, and its options like a mixer's."""
+    cls = TASKS[name]
+    text = inspect.getdoc(inspect.getmodule(cls)) or ""
+    own = [setting for setting in settings_of(cls) if setting.path != "name"]
+    options = [{"name": s.path, "type": s.type, "default": s.default, "description": s.description} for s in own]
+    return {"name": name, "summary": text.partition("\n")[0], "description": text, "options": options}
 
 
 def _paragraph(text: str, name: str) -> str:

@@ -84,7 +84,7 @@ def run(
 
 
 def _print_fields() -> None:
-    from mqar_bench.overrides import fields
+    from mqar_bench.settings import fields
     from mqar_bench.show import plain
 
     for setting in fields():

@@ -1,6 +1,57 @@
 """Synthetic tasks: a frozen config builds a `Segment`, examples of one difficulty with sparse labels."""
 
-from mqar_bench.tasks.mqar import MQARConfig, segment_seeds
-from mqar_bench.tasks.segment import Segment
+from __future__ import annotations
 
-__all__ = ["MQARConfig", "Segment", "segment_seeds"]
+from typing import Annotated, Any, get_args
+
+from pydantic import Discriminator, Tag
+
+from mqar_bench.tasks.associative_retrieval import AssociativeRetrievalConfig
+from mqar_bench.tasks.compositional import CompositionalConfig
+from mqar_bench.tasks.forgetting import ForgettingConfig
+from mqar_bench.tasks.jrt import JRTConfig
+from mqar_bench.tasks.mqar import MQARConfig
+from mqar_bench.tasks.seeds import segment_seeds
+from mqar_bench.tasks.segment import Segment
+from mqar_bench.tasks.stacked import StackedConfig
+from mqar_bench.tasks.task import Sampler, Task
+
+__all__ = [
+    "TASKS",
+    "UNKNOWN_TASK",
+    "AnyTask",
+    "AssociativeRetrievalConfig",
+    "CompositionalConfig",
+    "ForgettingConfig",
+    "JRTConfig",
+    "MQARConfig",
+    "Sampler",
+    "Segment",
+    "StackedConfig",
+    "Task",
+    "segment_seeds",
+]
+
+#: The type of pydantic's error about a name that no task has.
+UNKNOWN_TASK = "unknown_task"
+
+
+def _name_of(value: Any) -> str | None:
+    """By what pydantic finds the class of a task, given as an object or as its fields; MQAR's needs no name."""
+    name = value.get("name", "multiquery_ar") if isinstance(value, dict) else getattr(value, "name", "multiquery_ar")
+    return name if isinstance(name, str) and name in TASKS else None
+
+
+#: A config of any task. To register a task, list it here, with its name.
+AnyTask = Annotated[
+    Annotated[MQARConfig, Tag("multiquery_ar")]
+    | Annotated[ForgettingConfig, Tag("forgetting")]
+    | Annotated[CompositionalConfig, Tag("compositional")]
+    | Annotated[StackedConfig, Tag("stacked")]
+    | Annotated[JRTConfig, Tag("jrt")]
+    | Annotated[AssociativeRetrievalConfig, Tag("associative_retrieval")],
+    Discriminator(_name_of, custom_error_type=UNKNOWN_TASK, custom_error_message="there is no task of this name"),
+]
+
+#: Every task's class by its name.
+TASKS: dict[str, type[Task]] = {get_args(entry)[1].tag: get_args(entry)[0] for entry in get_args(get_args(AnyTask)[0])}

@@ -22,9 +22,14 @@ It takes mqar-bench's mixers, so both must be installed. Zoology draws the weigh
 """
 
 from zoology.config import DataConfig, ModelConfig, ModuleConfig, TrainConfig
-from zoology.data.multiquery_ar import MQARConfig
-
 '''
+
+#: Their modules and classes for the tasks that they have, too.
+TASKS = {
+    "multiquery_ar": ("multiquery_ar", "MQARConfig"),
+    "forgetting": ("forgetting_mqar", "ForgettingMQARConfig"),
+    "compositional": ("compositional_mqar", "CompositionalMQARConfig"),
+}
 
 
 def export(configs: Iterable[RunConfig], title: str) -> str:
@@ -47,6 +52,9 @@ def export(configs: Iterable[RunConfig], title: str) -> str:
         model = _name(parts[1], _model(config, steps), "MODEL")
         runs.append(f"    {_train(config, data, model)},\n")
     text = HEADER.format(title=title)
+    for name in sorted({s.name for config in configs for s in (*config.data.train, *config.data.test)}):
+        text += f"from zoology.data.{TASKS[name][0]} import {TASKS[name][1]}\n"
+    text += "\n"
     for part in parts:
         text += "".join(f"{name} = {value}\n" for value, name in part.items()) + "\n"
     return text + "configs = [\n" + "".join(runs) + "]\n"
@@ -61,8 +69,10 @@ def _check(config: RunConfig) -> None:
                     " export a sweep in its protocol, such as fig3 at scale paper"
                 )
     for segment in (*config.data.train, *config.data.test):
-        if segment.name != "multiquery_ar":
-            raise UsageError(f"run {config.run_id} has the task {segment.name}, which is not exported")
+        if segment.name not in TASKS:
+            raise UsageError(f"run {config.run_id} has the task {segment.name!r}; Zoology has {', '.join(TASKS)}")
+        if segment.input_seq_len % 2:
+            raise UsageError(f"run {config.run_id} has input_seq_len={segment.input_seq_len}; Zoology's must be even")
 
 
 def _name(part: dict[str, str], value: str, prefix: str) -> str:
@@ -72,7 +82,7 @@ def _name(part: dict[str, str], value: str, prefix: str) -> str:
 def _data(data: DataConfig, train: TrainConfig) -> str:
     def segments(part: Iterable[Any]) -> str:
         return "".join(
-            f"        MQARConfig({_arguments(segment.model_dump(exclude={'name', 'num_passes'}))}),\n"
+            f"        {TASKS[segment.name][1]}({_arguments(segment.model_dump(exclude={'name', 'num_passes'}))}),\n"
             for segment in part
         )
 

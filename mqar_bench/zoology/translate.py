@@ -9,14 +9,18 @@ from pydantic import ValidationError
 
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
 from mqar_bench.overrides import UsageError, check_mixers
-from mqar_bench.tasks import MQARConfig
+from mqar_bench.tasks import AnyTask, CompositionalConfig, ForgettingConfig, MQARConfig
 from mqar_bench.zoology import shim
 from mqar_bench.zoology.mixers import Untranslatable, translate_mixer
 
 __all__ = ["Notes", "Untranslatable", "translate"]
 
-#: Fields that change nothing about a run: logging, caching, names, slices of the metrics.
-SILENT = {"logger", "slice_keys", "launch_id", "sweep_id", "run_id", "cache_dir", "force_cache", "include_slices"}
+#: What their tasks are here.
+TASKS: dict[type[shim.DataSegmentConfig], type[MQARConfig | ForgettingConfig | CompositionalConfig]] = {
+    shim.MQARConfig: MQARConfig,
+    shim.ForgettingMQARConfig: ForgettingConfig,
+    shim.CompositionalMQARConfig: CompositionalConfig,
+}
 
 
 class Notes:
@@ -95,12 +99,18 @@ def _data(config: shim.DataConfig, notes: Notes) -> DataConfig:
     return DataConfig(train=train, test=test, seed=config.seed)
 
 
-def _segment(config: shim.DataSegmentConfig, notes: Notes) -> MQARConfig:
-    if type(config) is not shim.MQARConfig:
-        raise Untranslatable(f"the task {type(config).__name__}")
-    _note_unknown("MQARConfig", config, notes)
+def _segment(config: shim.DataSegmentConfig, notes: Notes) -> AnyTask:
+    if type(config) not in TASKS:
+        hint = ": ours of that kind is 'stacked'" if type(config) is shim.ContinuousMQARConfig else ""
+        raise Untranslatable(f"the task {type(config).__name__}{hint}")
+    task = TASKS[type(config)]
+    _note_unknown(type(config).__name__, config, notes)
     known = config.model_dump(include=set(type(config).model_fields))
-    return MQARConfig(**{name: value for name, value in known.items() if name not in SILENT})
+    if task is ForgettingConfig and known["num_updates"] == 0:
+        task = MQARConfig  # which it is
+    if task is ForgettingConfig:
+        notes.add("forgetting: an update never repeats the value that it replaces, as it may in Zoology")
+    return task(**{name: value for name, value in known.items() if name in task.model_fields and name != "name"})
 
 
 def _model(config: shim.ModelConfig, notes: Notes) -> ModelConfig:

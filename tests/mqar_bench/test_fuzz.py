@@ -14,6 +14,7 @@ import sweeps
 from mixers.checks import brief
 from mqar_bench.config import RunConfig
 from mqar_bench.overrides import UsageError, apply_overrides, parse_config, parse_pairs, read_config
+from mqar_bench.tasks import TASKS
 from tests.mqar_bench.small_models import compute, is_small
 
 MAX_LINE = 400
@@ -22,6 +23,10 @@ RULES = ("model.vocab_size is ", "model.max_position_embeddings is ", "train.war
 
 VALID = [
     *(RunConfig.model_validate({"model": {"mixers": [{"name": name}]}}) for name in mixers.names()),
+    *(
+        RunConfig.model_validate({"data": {"train": [{"name": name}] * 2, "test": [{"name": name}]}})
+        for name in [*TASKS] * 4
+    ),
     *(config for scale in ("smoke", "laptop") for config in sweeps.load("fig3", scale)),
 ]
 VALUES = [config.model_dump(mode="json") for config in VALID]
@@ -58,6 +63,8 @@ LEAVES = st.one_of(
                 "mixers.Nothing",
                 "torch.nn.Linear",
                 "ramnett",
+                "forgetting",
+                "associative_retrieval",
                 "auto",
             ),
         ]
@@ -129,6 +136,8 @@ def refusal(call, *arguments):
 
 def names_one_of(touched, text):
     """Whether a message is about one of the paths, or what lies below it, or what it lies in."""
+    # What a task is called decides what else is a fault.
+    touched = [*touched, *(path.removesuffix(".name") for path in touched if path.startswith("data."))]
     if text.startswith("no setting "):
         return any(text.startswith(f"no setting {brief(path)[:-1]}") for path in touched)
     named = text.partition(": ")[0]

@@ -9,12 +9,11 @@ from mqar_bench.config import RunConfig
 from mqar_bench.overrides import (
     UsageError,
     apply_overrides,
-    argument_docs,
-    fields,
     parse_config,
     parse_pairs,
     read_config,
 )
+from mqar_bench.settings import argument_docs, fields
 
 
 def test_values_reach_where_the_path_says():

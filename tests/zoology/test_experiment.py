@@ -7,6 +7,7 @@ import sweeps
 from mqar_bench.cli import app
 from mqar_bench.config import MixerSpec
 from mqar_bench.overrides import UsageError
+from mqar_bench.tasks import CompositionalConfig, ForgettingConfig, MQARConfig, StackedConfig, Task
 from mqar_bench.zoology import export, load_experiment
 from tests.zoology.live import HOW, checkout
 
@@ -14,6 +15,7 @@ HEAD = """
 import numpy as np
 from zoology.config import TrainConfig, ModelConfig, DataConfig, ModuleConfig, LoggerConfig
 from zoology.data.multiquery_ar import MQARConfig
+from zoology.data.stacked_mqar import ContinuousMQARConfig
 
 data = DataConfig(
     train_configs=[MQARConfig(vocab_size=64, num_examples=96, input_seq_len=16, num_kv_pairs=2, train_power_a=1.0)],
@@ -23,9 +25,11 @@ data = DataConfig(
 )
 conv = dict(name="zoology.mixers.base_conv.BaseConv", kwargs={"l_max": 16, "kernel_size": [3, -1]})
 
+continuous = DataConfig(train_configs=[ContinuousMQARConfig()], test_configs=[])
+
 def config(mixer, model={}, **settings):
     return TrainConfig(
-        data=data,
+        data=settings.pop("data", data),
         model=ModelConfig(**{"vocab_size": 64, "d_model": 16, "max_position_embeddings": 0,
                              "state_mixer": dict(name="torch.nn.Identity"), "sequence_mixer": mixer} | model),
         logger=LoggerConfig(project_name="p"),
@@ -127,6 +131,10 @@ def test_mixers_by_name(write, mixer, name, options):
             "the state mixer zoology.mixers.mlp.GLU",
         ),
         ("config(mixer('attention.MHA'), {'vocab_size': 32})", "model.vocab_size is 32, but the task draws tokens"),
+        (
+            "config(mixer('attention.MHA'), data=continuous)",
+            "the task ContinuousMQARConfig: ours of that kind is 'stack",
+        ),
         ("config(dict(name='nowhere.Mine'))", "model.mixers.0: mixer 'nowhere.Mine'"),
     ],
     ids=lambda text: text[:60],
@@ -195,6 +203,42 @@ def test_export_comes_back_as_it_was(tmp_path):
             for s in ours.model.mixers
         ]
         assert back.model == ours.model.model_copy(update={"mixers": tuple(mixers)})
+
+
+def test_other_tasks_go_both_ways(tmp_path, write):
+    experiment = load_experiment(
+        write(
+            "from zoology.data.forgetting_mqar import ForgettingMQARConfig as F\n"
+            "from zoology.data.compositional_mqar import CompositionalMQARConfig as C\n"
+            "sizes = dict(vocab_size=64, input_seq_len=32, num_kv_pairs=4)\n"
+            "data = DataConfig(train_configs=[F(num_updates=3, power_a=0.1, **sizes), C(**sizes)],\n"
+            "                  test_configs=[F(num_updates=0, **sizes)])\n"
+            "configs = [config(mixer('attention.MHA'), early_stopping_metric=None)]\n"
+        )
+    )
+    (run,) = experiment.configs
+    sizes = {"vocab_size": 64, "input_seq_len": 32, "num_kv_pairs": 4}
+    assert run.data.train == (ForgettingConfig(num_updates=3, power_a=0.1, **sizes), CompositionalConfig(**sizes))
+    assert run.data.test == (MQARConfig(**sizes),)  # nothing is forgotten
+    (note,) = experiment.notes
+    assert note.startswith("forgetting: an update never repeats")
+    (tmp_path / "exported.py").write_text(export([run], "mine"))
+    (back,) = load_experiment(tmp_path / "exported.py").configs
+    assert back.data == run.data
+
+
+@pytest.mark.parametrize(
+    "task, message",
+    [
+        (StackedConfig(), "has the task 'stacked'; Zoology has multiquery_ar, forgetting, compositional$"),
+        (CompositionalConfig(input_seq_len=65), "has input_seq_len=65; Zoology's must be even$"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Task) else "",
+)
+def test_export_refuses_what_zoology_cannot_draw(task, message):
+    run = sweeps.load("fig3", "paper")[0]
+    with pytest.raises(UsageError, match=message):
+        export([run.model_copy(update={"data": run.data.model_copy(update={"test": (task,)})})], "mine")
 
 
 def test_export_refuses_another_protocol():

@@ -1,0 +1,46 @@
+"""The command that lists the tasks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from mqar_bench.cli.app import app, hint
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+
+
+@app.command(name="tasks", epilog="**Examples**\n\nmqar-bench tasks\n\nmqar-bench tasks forgetting")
+def list_tasks(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A task.", show_default=False)] = None,
+    format: Annotated[Format, typer.Option(help="A table, or JSON.")] = Format.table,
+) -> None:
+    """List the tasks, or what one is and its options."""
+    from mqar_bench.overrides import UsageError
+    from mqar_bench.show import describe_task, plain, print_table, show_json
+    from mqar_bench.tasks import TASKS
+
+    if name is not None and name not in TASKS:
+        raise UsageError(f"no task named {name!r}{hint(name, list(TASKS))}")
+    described = [describe_task(task) for task in ([name] if name else TASKS)]
+    if format is Format.json:
+        print(json.dumps(described if name is None else described[0], indent=1))
+    elif name is None:
+        rows = []
+        for task in described:
+            options = ", ".join(f"{o['name']}={show_json(o['default'])}" for o in task["options"])
+            rows.append([task["name"], f"{plain(task['summary'])}\n  {options}"])
+        print_table(["task", "what it is, and its options with their defaults"], rows)
+        print("\nTrain on one: mqar-bench run --data.train.0.name NAME --data.test.0.name NAME")
+    else:
+        (task,) = described
+        sys.stdout.write(f"{plain(task['description'])}\n\n")
+        rows = [[o["name"], o["type"], show_json(o["default"]), plain(o["description"])] for o in task["options"]]
+        print_table(["option", "type", "default", "what it is"], rows)

@@ -1,0 +1,144 @@
+"""What all tasks share: a frozen config that builds its examples from a seed, chunk by chunk."""
+
+# N - examples, L - input_seq_len, P - scored positions per example, R - rows of one chunk
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from mixers.checks import check_size
+from mqar_bench.frozen import Frozen
+from mqar_bench.tasks.sampling import Array, Rng
+from mqar_bench.tasks.seeds import check_seed
+from mqar_bench.tasks.segment import Segment
+
+Sampler = Literal["fast", "zoology"]
+
+#: Far above what anybody has trained on; what lies beyond is a slip of the pen, and would exhaust any machine.
+MAX_VOCAB, MAX_LENGTH, MAX_EXAMPLES = 2**24, 2**20, 10**8
+MAX_TOKENS = 2**32  # of a segment, at 4 bytes each
+
+# Examples are drawn in chunks of about this many positions, which bounds the temporary memory (2 MiB of float64).
+# The chunks draw from one stream: another number here is other data.
+CHUNK_POSITIONS = 2**18
+
+
+class Task(Frozen, ABC):
+    """One setting of a task: a pure function of its fields and of seeds.
+
+    A task has the fields ``name`` (a literal, by which a config chooses the task), ``num_examples`` (N) and
+    ``num_kv_pairs``, and, as fields or as what follows from them, ``vocab_size`` (all its tokens lie below) and
+    ``input_seq_len`` (L). List the class in ``mqar_bench.tasks.AnyTask``, and everything else knows it.
+    """
+
+    name: str
+
+    #: What ``build`` takes as its sampler.
+    samplers: ClassVar[tuple[Sampler, ...]] = ("fast",)
+    #: Of the numbers that describe a setting, those by which ``Segment.slices`` groups.
+    slices: ClassVar[tuple[str, ...]]
+
+    if TYPE_CHECKING:
+
+        @property
+        def vocab_size(self) -> int: ...
+        @property
+        def num_examples(self) -> int: ...
+        @property
+        def input_seq_len(self) -> int: ...
+        @property
+        def num_kv_pairs(self) -> int: ...
+
+    @property
+    def num_answers(self) -> int:
+        """P, scored positions per example."""
+        return self.num_kv_pairs
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """The setting in short, by which accuracies are listed."""
+
+    @abstractmethod
+    def _draw(self, rng: Rng, filler: Rng, tokens: Array) -> tuple[Array, Array]:
+        """Draw a chunk of examples.
+
+        Args:
+            rng: of everything that decides positions and answers.
+            filler: of the tokens at unused positions, and of nothing else.
+            tokens: int32 ``[R, L]``, uninitialised: to be written to, in place.
+
+        Returns:
+            positions and answers ``[R, P]``, in the order of the sequence.
+        """
+
+    def build(self, seed: int, sampler: Sampler = "fast", filler_seed: int | None = None) -> Segment:
+        """Generates the examples. The same arguments give the same bits; global generators are left alone.
+
+        Args:
+            seed: of all that decides positions and answers, in [0, 2**32).
+            sampler: one of ``samplers``.
+            filler_seed: of the tokens at unused positions, where a task has such, in [0, 2**32); ``None`` means
+                ``seed``. Whatever it is, the rest stays the same.
+
+        Returns:
+            N examples of L tokens with P scored positions each.
+
+        Raises:
+            ValueError: a seed is out of range, or the sampler unknown.
+            TypeError: a seed is not an integer.
+        """
+        seed = check_seed("seed", seed)
+        filler_seed = seed if filler_seed is None else check_seed("filler_seed", filler_seed)
+        if sampler not in self.samplers:
+            raise ValueError(f"unknown sampler {sampler!r}, expected {' or '.join(map(repr, self.samplers))}")
+        tokens, positions, answers = self._sample(sampler, seed, filler_seed)
+        return Segment(
+            tokens=torch.from_numpy(tokens),
+            positions=torch.from_numpy(positions),
+            answers=torch.from_numpy(answers),
+            name=self.label,
+            slices={name: getattr(self, name) for name in self.slices},
+        )
+
+    def _sample(self, sampler: Sampler, seed: int, filler_seed: int) -> tuple[Array, Array, Array]:
+        """int32 tokens ``[N, L]``, positions ``[N, P]`` and answers ``[N, P]``."""
+        # Two spawn keys: the streams are independent even where the two seeds are equal.
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+        filler = np.random.default_rng(np.random.SeedSequence(filler_seed, spawn_key=(1,)))
+        n, length = self.num_examples, self.input_seq_len
+        tokens = np.empty((n, length), dtype=np.int32)
+        positions, answers = (np.empty((n, self.num_answers), dtype=np.int32) for _ in range(2))
+        chunk = max(1, CHUNK_POSITIONS // length)
+        for start in range(0, n, chunk):
+            rows = slice(start, start + chunk)
+            positions[rows], answers[rows] = self._draw(rng, filler, tokens[rows])
+        return tokens, positions, answers
+
+
+def check_counts(task: Task, *counts: str) -> None:
+    """Whether all sizes are at least 1, and a segment can be held.
+
+    Args:
+        counts: fields to look at, besides the number of examples.
+
+    Raises:
+        ValueError: one is not; the message names it.
+    """
+    check_size(1, MAX_EXAMPLES, num_examples=task.num_examples)
+    for name in counts:
+        most = {"vocab_size": MAX_VOCAB}.get(name, MAX_LENGTH)
+        check_size(1, most, **{name: getattr(task, name)})
+    if task.vocab_size > MAX_VOCAB:
+        raise ValueError(f"the task has {task.vocab_size} tokens, and a vocabulary at most {MAX_VOCAB}")
+    if task.input_seq_len > MAX_LENGTH:
+        raise ValueError(f"the examples have {task.input_seq_len} tokens each, and may have at most {MAX_LENGTH}")
+    if task.num_examples * task.input_seq_len > MAX_TOKENS:
+        raise ValueError(
+            f"num_examples={task.num_examples} of input_seq_len={task.input_seq_len} are "
+            f"{task.num_examples * task.input_seq_len} tokens, and a segment has at most {MAX_TOKENS}"
+        )
