@@ -12,7 +12,7 @@ JOBS, MOST_SLICES = 2, 30
 BUSY = 10
 
 
-@pytest.mark.parametrize("budget", [20, 40])
+@pytest.mark.parametrize("budget", [30, 40])
 def test_slices_end_in_time_and_lead_to_the_end(folder, drive, is_quiet, report, budget):
     lengths = [budget * share for share in LENGTHS[:-1] for _ in range(JOBS)] + [budget * LENGTHS[-1]]
     # two steps and two batches of scoring an epoch
