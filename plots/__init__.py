@@ -26,6 +26,7 @@ _PLOTS = {
         "per_setting",
         "lr",
         "cost",
+        "published",
         "traces",
         "cache",
     )

@@ -1,4 +1,4 @@
-"""Small experiments whose numbers others have published, to hold ours beside them."""
+"""Small experiments whose numbers others have published; the figure of this name holds ours beside them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ from mqar_bench.tasks import MQARConfig
 from sweeps import protocols
 
 SCALES = ("smoke", "laptop")
-
-#: What others report, by the run's name (``RunConfig.mixer``): accuracies, and where they stand.
-CLAIMS: dict[str, tuple[str, str]] = {
-    "basic example": (
-        "0.246 after epoch 0, 0.24 to 0.30 until epoch 21, 0.965 at epoch 23, above 0.99 at epoch 24 or 25",
-        "an exact run of Zoology's basic example on a GPU, as reported by a third party",
-    ),
-    "1 layer, Mamba2": ("0.99 (Mamba)", "Okpekpe and Orvieto 2025, arXiv 2508.19029, Table 2"),
-    "1 layer, Mamba2 without convolution": ("0.02 (Mamba)", "Okpekpe and Orvieto 2025, arXiv 2508.19029, Table 2"),
-    "1 layer, attention": ("0.02", "Okpekpe and Orvieto 2025, arXiv 2508.19029, Table 2"),
-}
 
 
 def configs(scale: str) -> list[RunConfig]:

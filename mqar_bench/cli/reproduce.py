@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mqar_bench.store import Store
 
 #: Figures of the report, in its order.
-FIGURES = ("fig3", "fig3_active", "fig4", "ablations", "trainability", "per_setting", "lr", "cost")
+FIGURES = ("fig3", "fig3_active", "fig4", "ablations", "trainability", "per_setting", "lr", "cost", "published")
 
 
 @app.command(
@@ -123,11 +123,15 @@ def _section(store: Store, name: str, scale: str) -> Section | None:
 
 
 def _claims(name: str, table: pd.DataFrame) -> list[Claim]:
-    from mqar_bench.report.claims import above_at_equal_state, rises
+    from mqar_bench.report.claims import above_at_equal_state, more_slots_help, overlap_decides, rises
 
     if name == "fig3":
         return above_at_equal_state(table)
     if name == "fig4":
         axes = (("fig4_order", "the order U"), ("fig4_slots", "the slots M"), ("top_k", "K"))
         return [claim for sweep, what in axes for claim in rises(table, sweep, what)]
+    if name == "trainability":
+        from plots.trainability import RECIPES
+
+        return overlap_decides(table) + more_slots_help(table, *RECIPES)
     return []

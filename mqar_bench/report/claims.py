@@ -66,6 +66,63 @@ def rises(points: pd.DataFrame, sweep: str, what: str) -> list[Claim]:
     return claims
 
 
+def overlap_decides(cells: pd.DataFrame) -> list[Claim]:
+    """For each width of a slot and recipe of the trainability table: does K * K / M decide what is learnt?
+
+    yes: a threshold parts what gets to 0.9 from what does not. in part: the best one errs for less than a quarter.
+    no: for more, or all is learnt, or nothing.
+    """
+    claims = []
+    for (width, recipe), those in cells.groupby(["head_v_dim", "recipe"], sort=False):
+        learnt = those["steps_to_90"].notna()
+        text = f"K * K / M decides what is learnt, D = {width}, {recipe}"
+        if learnt.all() or not learnt.any():
+            evidence = f"{int(learnt.sum())} of {len(those)} learnt, at K * K / M from {_span(those['ratio'])}"
+            claims.append(Claim(text, "no", evidence))
+            continue
+        thresholds = sorted(set(those["ratio"]))
+        errors = [int(((those["ratio"] >= t) != learnt).sum()) for t in thresholds]
+        least = min(errors)
+        best = thresholds[errors.index(least)]
+        answer = "yes" if least == 0 else "in part" if 4 * least < len(those) else "no"
+        above = those["ratio"] >= best
+        evidence = (
+            f"from {best:g} on {int(learnt[above].sum())} of {int(above.sum())} are learnt,"
+            f" below {int(learnt[~above].sum())} of {int((~above).sum())}"
+        )
+        claims.append(Claim(text, answer, evidence))
+    return claims
+
+
+def more_slots_help(cells: pd.DataFrame, recipe: str, plain: str) -> list[Claim]:
+    """For each width of a slot of the trainability table: is more learnt with the recipe than with K throughout?
+
+    yes: some is that otherwise is not, and nothing is lost. in part: some is gained and some lost.
+    """
+    claims = []
+    for width, those in cells.groupby("head_v_dim", sort=False):
+        learnt = those.assign(learnt=those["steps_to_90"].notna()).pivot_table(
+            index=["slots", "top_k"], columns="recipe", values="learnt", aggfunc="first"
+        )
+        both = learnt.dropna() if {recipe, plain} <= set(learnt) else learnt.iloc[:0]
+        text = f"starting with more slots makes more of them learnable, D = {width}"
+        if both.empty:
+            claims.append(Claim(text, "not tested", "no pair of runs"))
+            continue
+        ours, theirs = both[recipe].astype(bool), both[plain].astype(bool)
+        gained, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+        answer = "yes" if gained and not lost else "in part" if gained else "no"
+        evidence = (
+            f"{int(ours.sum())} of {len(both)} (M, K) are learnt with it, {int(theirs.sum())} without; lost: {lost}"
+        )
+        claims.append(Claim(text, answer, evidence))
+    return claims
+
+
+def _span(values: pd.Series) -> str:
+    return f"{values.min():g} to {values.max():g}"
+
+
 def _duels(mine: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[tuple[int, float, float]]:
     for size, accuracy in theirs[["state_size", "accuracy"]].itertuples(index=False):
         within = mine.loc[mine["state_size"] <= size, "accuracy"]

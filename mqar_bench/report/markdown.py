@@ -72,7 +72,9 @@ def _section(section: Section) -> str:
             f"## {section.name}: {title}\n",
             f"![{title}]({section.picture})\n",
             f"{_protocol(section.config)} {_cost(section.runs)}\n",
+            f"<details><summary>The numbers: {len(rows)} rows</summary>\n",
             _table(header, rows),
+            "</details>\n",
         )
     )
 

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from mqar_bench.report.claims import above_at_equal_state, rises
+from mqar_bench.report.claims import above_at_equal_state, more_slots_help, overlap_decides, rises
 
 
 def points(**mixers) -> pd.DataFrame:
@@ -54,3 +54,48 @@ def test_every_line_is_answered():
     claims = rises(table.assign(sweep="s", design=""), "s", "U")
     assert [claim.answer for claim in claims] == ["yes", "no"]
     assert claims[0].evidence == "1: 0.100, 2: 0.200"
+
+
+def cells(learnt, recipe="more"):
+    """By (M, K), whether it was learnt."""
+    rows = [(m, k, k * k / m, 500.0 if yes else None) for (m, k), yes in learnt.items()]
+    table = pd.DataFrame(rows, columns=["slots", "top_k", "ratio", "steps_to_90"])
+    return table.assign(head_v_dim=32, recipe=recipe, steps_to_90=table["steps_to_90"].astype(float))
+
+
+@pytest.mark.parametrize(
+    "learnt, answer, evidence",
+    [
+        ({(64, 4): False, (64, 8): True, (256, 16): True}, "yes", "from 1 on 2 of 2 are learnt, below 0 of 1"),
+        ({(64, 4): True, (64, 8): False}, "no", "from 0.25 on 1 of 2 are learnt, below 0 of 0"),
+        (
+            {(64, 2): False, (64, 4): True, (64, 8): True, (64, 16): False, (64, 32): True},
+            "in part",
+            "from 0.25 on 3 of 4 are learnt, below 0 of 1",
+        ),
+        ({(64, 2): True, (64, 8): True}, "no", "2 of 2 learnt, at K * K / M from 0.0625 to 1"),
+    ],
+)
+def test_overlap_decides(learnt, answer, evidence):
+    (claim,) = overlap_decides(cells(learnt))
+    assert (claim.answer, claim.evidence) == (answer, evidence)
+    assert claim.text == "K * K / M decides what is learnt, D = 32, more"
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, answer",
+    [
+        ((True, True), (True, False), "yes"),
+        ((True, False), (False, True), "in part"),
+        ((True, False), (True, False), "no"),
+        ((False, False), (True, False), "no"),
+    ],
+)
+def test_more_slots_help(ours, theirs, answer):
+    both = [
+        cells(dict(zip(((64, 2), (64, 8)), part, strict=True)), name) for part, name in ((ours, "a"), (theirs, "b"))
+    ]
+    (claim,) = more_slots_help(pd.concat(both), "a", "b")
+    assert claim.answer == answer and claim.evidence.startswith(f"{sum(ours)} of 2 (M, K) are learnt with it")
+    (claim,) = more_slots_help(both[0], "a", "b")
+    assert claim.answer == "not tested"
