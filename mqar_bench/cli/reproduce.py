@@ -31,7 +31,19 @@ if TYPE_CHECKING:
     from mqar_bench.store import Store
 
 #: Figures of the report, in its order.
-FIGURES = ("fig3", "fig3_active", "fig4", "ablations", "trainability", "per_setting", "lr", "cost", "published")
+FIGURES = (
+    "fig3",
+    "fig3_active",
+    "fig4",
+    "ablations",
+    "trainability",
+    "per_setting",
+    "lr",
+    "cost",
+    "published",
+    "traces",
+    "cache",
+)
 
 
 @app.command(
@@ -103,6 +115,8 @@ def _section(store: Store, name: str, scale: str) -> Section | None:
     from mqar_bench.report.markdown import Section
     from mqar_bench.table import to_frame
 
+    if not plots.sweeps(name):
+        return _traced_section(store, name, scale)
     records = [r for r in store.results(scale=scale)[0] if r.config.sweep in plots.sweeps(name)]
     done = [r for r in records if r.status == "done"]
     if not done:
@@ -119,6 +133,35 @@ def _section(store: Store, name: str, scale: str) -> Section | None:
         runs=frame,
         config=done[0].config,
         claims=_claims(name, table),
+    )
+
+
+def _traced_section(store: Store, name: str, scale: str) -> Section | None:
+    """Like ``_section``, of the traces below RESULTS/traces."""
+    import plots
+    from mqar_bench.report.claims import locality
+    from mqar_bench.report.markdown import Section
+    from mqar_bench.trace import load_trace
+
+    files = sorted((store.root / "traces").rglob("*.npz"))
+    if not files:
+        print(f"{name}: no trace, see `mqar-bench trace --out {store.root / 'traces'}`", file=sys.stderr)
+        return None
+    traces = [load_trace(file) for file in files]
+    if name == "traces":
+        traces = traces[:1]
+    paths = plots.draw(name, traces, store.root / "figures" / scale)
+    table = plots.table(name, traces)
+    runs = ", ".join(f"{trace.config.run_id} ({trace.setting}: {trace.accuracy:.3f} right)" for trace in traces)
+    return Section(
+        name=name,
+        title=plots.describe(name),
+        picture=os.path.relpath(paths[1], store.root),
+        table=table,
+        runs=None,
+        config=traces[0].config,
+        claims=locality(table) if name == "cache" else (),
+        note=f"Traced: {runs}; mixers {' '.join(spec.name for spec in traces[0].config.model.mixers)}.",
     )
 
 

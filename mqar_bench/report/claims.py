@@ -119,6 +119,30 @@ def more_slots_help(cells: pd.DataFrame, recipe: str, plain: str) -> list[Claim]
     return claims
 
 
+def locality(points: pd.DataFrame, fraction: float = 0.25) -> list[Claim]:
+    """For each kind of head in the cache figure's table: do reads near in time share slots, for a cache to use?
+
+    That is LRU's hit rate against LRU's with the tokens shuffled, which keeps how hot each slot is. yes: higher by more
+    than a tenth; in part: by more than the tolerance. Both are taken at a cache of ``fraction`` of the slots.
+    """
+    claims = []
+    there = points[(points["counted"] == "reads") & (points["fraction"] == fraction)]
+    for (cape, slots), those in there.groupby(["cape", "slots"], sort=True):
+        rates = those.set_index("policy")["hit_rate"]
+        gain = rates["lru"] - rates["shuffled"]
+        answer = "yes" if gain > 0.1 else "in part" if gain > TOLERANCE else "no"
+        text = f"reads near in time share slots, {'with CAPE' if cape else 'no CAPE'}, M = {slots}"
+        names = {
+            "lru": "LRU",
+            "shuffled": "LRU with tokens shuffled",
+            "hottest": "hottest slots pinned",
+            "optimal": "optimal",
+        }
+        evidence = ", ".join(f"{names[policy]} {rates[policy]:.2f}" for policy in names)
+        claims.append(Claim(text, answer, f"hit rate of a cache of M * {fraction:g}: {evidence}"))
+    return claims
+
+
 def _span(values: pd.Series) -> str:
     return f"{values.min():g} to {values.max():g}"
 

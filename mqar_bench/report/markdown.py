@@ -14,6 +14,9 @@ from mqar_bench.report.claims import Claim
 #: Columns of a figure's table that its section leaves to the CSV.
 LEFT_OUT = ("accuracy_min", "accuracy_max", "variants", "selected_on", "setting", "num_parameters", "learning_rates")
 
+#: Rows of a table; a longer one is left to the CSV beside the picture.
+MOST_ROWS = 150
+
 DEVIATIONS = """\
 The paper gives no MQAR settings beyond Zoology's defaults, and no numbers behind its figures. Of RAM-Net, ours are:
 training starts with more slots than K and shrinks to K, an RMSNorm on each head's output, and W_q, W_k from N(0, 0.1);
@@ -32,8 +35,9 @@ class Section:
         title: what it shows, a line.
         picture: path of its PNG, from the report's folder.
         table: the numbers in it.
-        runs: the records behind it, failed ones too.
+        runs: the records behind it, failed ones too; none where it is drawn from something else.
         config: one of the runs, for the protocol.
+        note: what else is to be said of where it comes from.
         claims: what it answers.
     """
 
@@ -41,9 +45,10 @@ class Section:
     title: str
     picture: str
     table: pd.DataFrame
-    runs: pd.DataFrame
+    runs: pd.DataFrame | None
     config: RunConfig
     claims: Sequence[Claim] = ()
+    note: str = ""
 
 
 def write_report(sections: Iterable[Section], scale: str) -> str:
@@ -71,12 +76,16 @@ def _section(section: Section) -> str:
         (
             f"## {section.name}: {title}\n",
             f"![{title}]({section.picture})\n",
-            f"{_protocol(section.config)} {_cost(section.runs)}\n",
-            f"<details><summary>The numbers: {len(rows)} rows</summary>\n",
-            _table(header, rows),
-            "</details>\n",
+            f"{' '.join(filter(None, (_protocol(section.config), _cost(section.runs), section.note)))}\n",
+            _numbers(section, header, rows),
         )
     )
+
+
+def _numbers(section: Section, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if len(rows) > MOST_ROWS:
+        return f"The numbers, {len(rows)} rows: [{section.name}.csv]({section.picture.removesuffix('.png')}.csv)\n"
+    return f"<details><summary>The numbers: {len(rows)} rows</summary>\n\n{_table(header, rows)}\n</details>\n"
 
 
 def _protocol(config: RunConfig) -> str:
@@ -92,7 +101,9 @@ def _protocol(config: RunConfig) -> str:
     )
 
 
-def _cost(runs: pd.DataFrame) -> str:
+def _cost(runs: pd.DataFrame | None) -> str:
+    if runs is None:
+        return ""
     done = runs[runs["status"] == "done"]
     failed = len(runs) - len(done)
     devices = ", ".join(sorted(set(done["device"])))

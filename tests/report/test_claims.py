@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from mqar_bench.report.claims import above_at_equal_state, more_slots_help, overlap_decides, rises
+from mqar_bench.report.claims import above_at_equal_state, locality, more_slots_help, overlap_decides, rises
 
 
 def points(**mixers) -> pd.DataFrame:
@@ -99,3 +99,16 @@ def test_more_slots_help(ours, theirs, answer):
     assert claim.answer == answer and claim.evidence.startswith(f"{sum(ours)} of 2 (M, K) are learnt with it")
     (claim,) = more_slots_help(both[0], "a", "b")
     assert claim.answer == "not tested"
+
+
+@pytest.mark.parametrize("lru, answer", [(0.5, "yes"), (0.35, "in part"), (0.3, "no")])
+def test_locality_is_what_the_order_of_tokens_adds(lru, answer):
+    rates = {"lru": lru, "shuffled": 0.3, "hottest": 0.4, "optimal": 0.9}
+    rows = [
+        {"cape": True, "slots": 256, "counted": counted, "fraction": fraction, "policy": policy, "hit_rate": rate}
+        for counted, fraction, scale in (("reads", 0.25, 1), ("reads", 0.5, 0.1), ("all", 0.25, 0.1))
+        for policy, rate in ((policy, rate * scale) for policy, rate in rates.items())
+    ]
+    (claim,) = locality(pd.DataFrame(rows))
+    assert claim.answer == answer and claim.text == "reads near in time share slots, with CAPE, M = 256"
+    assert f"LRU {lru:.2f}, LRU with tokens shuffled 0.30" in claim.evidence

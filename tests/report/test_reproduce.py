@@ -1,6 +1,7 @@
 import pytest
 from typer.testing import CliRunner
 
+import sweeps
 from mqar_bench.cli import app
 from mqar_bench.store import Store
 
@@ -23,6 +24,19 @@ def test_from_nothing_to_figures_and_report(reproduce, tmp_path):
     again = reproduce("fig3", "lr", "--no-train")
     assert again.exit_code == 0 and (tmp_path / "results/REPORT.md").read_text() == report
     assert Store("results").results()[1] == []  # what it leaves there is taken for no record
+
+
+def test_traces_are_part_of_it_where_there_are_some(reproduce, tmp_path):
+    assert reproduce("cache", "--no-train").exit_code == 2  # there is none
+    place = next(i for i, run in enumerate(sweeps.load("fig3", "smoke")) if run.mixer == "ramnet")
+    words = ["trace", "--base", f"fig3/smoke/{place}", "--out", "results/traces", "--quiet"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    result = reproduce("traces", "cache", "--no-train")
+    assert result.exit_code == 0, result.stderr
+    report = (tmp_path / "results/REPORT.md").read_text()
+    assert "reads near in time share slots, no CAPE" in report and "Traced: " in report
+    for name in ("traces", "cache"):
+        assert f"](figures/smoke/{name}.png)" in report and (tmp_path / f"results/figures/smoke/{name}.png").exists()
 
 
 def test_mistakes(reproduce):
