@@ -30,21 +30,6 @@ if TYPE_CHECKING:
     from mqar_bench.report.markdown import Section
     from mqar_bench.store import Store
 
-#: Figures of the report, in its order.
-FIGURES = (
-    "fig3",
-    "fig3_active",
-    "fig4",
-    "ablations",
-    "trainability",
-    "per_setting",
-    "lr",
-    "cost",
-    "published",
-    "traces",
-    "cache",
-)
-
 
 @app.command(
     epilog="**Examples**\n\n"
@@ -77,10 +62,10 @@ def reproduce(
     from mqar_bench.overrides import UsageError
     from mqar_bench.store import Store
 
-    wanted = figures or list(FIGURES)
+    wanted = figures or list(plots.names())
     for name in wanted:
-        if name not in FIGURES:
-            raise UsageError(f"no figure named {name!r} to reproduce{hint(name, FIGURES)}")
+        if name not in plots.names():
+            raise UsageError(f"no figure named {name!r} to reproduce{hint(name, plots.names())}")
     store, code = Store(results), 0
     if train:
         resources = {"address": address, "jobs": jobs, "gpus_per_run": gpus_per_run, "retries": retries}
@@ -131,7 +116,7 @@ def _section(store: Store, name: str, scale: str) -> Section | None:
         picture=os.path.relpath(paths[1], store.root),
         table=table,
         runs=frame,
-        config=done[0].config,
+        configs=[result.config for result in done],
         claims=_claims(name, table),
     )
 
@@ -159,7 +144,7 @@ def _traced_section(store: Store, name: str, scale: str) -> Section | None:
         picture=os.path.relpath(paths[1], store.root),
         table=table,
         runs=None,
-        config=traces[0].config,
+        configs=[trace.config for trace in traces],
         claims=locality(table) if name == "cache" else (),
         note=f"Traced: {runs}; mixers {' '.join(spec.name for spec in traces[0].config.model.mixers)}.",
     )

@@ -36,7 +36,7 @@ class Section:
         picture: path of its PNG, from the report's folder.
         table: the numbers in it.
         runs: the records behind it, failed ones too; none where it is drawn from something else.
-        config: one of the runs, for the protocol.
+        configs: of the runs, for their protocols.
         note: what else is to be said of where it comes from.
         claims: what it answers.
     """
@@ -46,7 +46,7 @@ class Section:
     picture: str
     table: pd.DataFrame
     runs: pd.DataFrame | None
-    config: RunConfig
+    configs: Sequence[RunConfig]
     claims: Sequence[Claim] = ()
     note: str = ""
 
@@ -76,7 +76,7 @@ def _section(section: Section) -> str:
         (
             f"## {section.name}: {title}\n",
             f"![{title}]({section.picture})\n",
-            f"{' '.join(filter(None, (_protocol(section.config), _cost(section.runs), section.note)))}\n",
+            f"{' '.join(filter(None, (_protocols(section.configs), _cost(section.runs), section.note)))}\n",
             _numbers(section, header, rows),
         )
     )
@@ -88,6 +88,16 @@ def _numbers(section: Section, header: Sequence[str], rows: Sequence[Sequence[st
     return f"<details><summary>The numbers: {len(rows)} rows</summary>\n\n{_table(header, rows)}\n</details>\n"
 
 
+def _protocols(configs: Sequence[RunConfig]) -> str:
+    """Those that there are; where they differ, with the names of the runs."""
+    found: dict[str, list[str]] = {}
+    for config in configs:
+        found.setdefault(_protocol(config), []).append(config.mixer)
+    if len(found) == 1:
+        return f"Protocol: {next(iter(found))}"
+    return " ".join(f"Protocol of {', '.join(dict.fromkeys(names))}: {text}" for text, names in found.items())
+
+
 def _protocol(config: RunConfig) -> str:
     train, steps = config.train, [-(-s.num_examples // config.train.batch_size) for s in config.data.train]
     mix = ", ".join(
@@ -95,7 +105,7 @@ def _protocol(config: RunConfig) -> str:
     )
     test = ", ".join(f"({s.num_kv_pairs}, {s.input_seq_len})" for s in config.data.test)
     return (
-        f"Protocol: (pairs, length) x steps an epoch {mix}; at most {train.max_epochs} epochs in batches of"
+        f"(pairs, length) x steps an epoch {mix}; at most {train.max_epochs} epochs in batches of"
         f" {train.batch_size}; scored on {test}; vocabulary {config.model.vocab_size}; {train.schedule} schedule,"
         f" warm-up {train.warmup_fraction:g}, weight decay {train.weight_decay:g}."
     )
