@@ -91,8 +91,9 @@ def figure(points: pd.DataFrame) -> Figure:
         spread = [points["accuracy"] - points["accuracy_min"], points["accuracy_max"] - points["accuracy"]]
         ax.errorbar(
             points["accuracy"], places, xerr=[part.clip(lower=0) for part in spread], linestyle="none", color=color,
-            marker=marker, capsize=2, elinewidth=0.8, clip_on=False, label="ours",
+            elinewidth=0.8,
         )  # fmt: skip
+        ax.plot(points["accuracy"], places, linestyle="none", color=color, marker=marker, clip_on=False, label="ours")
         ax.plot(
             points["published"], places, linestyle="none", marker="s", color="black", markerfacecolor="none",
             markersize=7, clip_on=False, label="published",

@@ -40,7 +40,7 @@ def basic_example(examples: int) -> RunConfig:
 
 
 def one_layer(examples: int) -> list[RunConfig]:
-    """One layer and its MLP on 4 pairs in 64 tokens, at three learning rates each."""
+    """One layer and its MLP on 4 pairs in 64 tokens, at four learning rates each."""
     mamba2 = {"head_dim": 32, "state_size": 64}
     models = {
         "1 layer, Mamba2": MixerSpec(name="mamba2", options=mamba2),
@@ -65,7 +65,7 @@ def one_layer(examples: int) -> list[RunConfig]:
             train=protocols.training("laptop", rate),
         )
         for name, spec in models.items()
-        for rate in (1e-3, 3e-3, 1e-2)
+        for rate in (1e-3, 3e-3, 1e-2, 3e-2)
     ]
 
 
