@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import difflib
-import gc
 import importlib.metadata
 import os
 import sys
@@ -89,8 +90,19 @@ def main() -> None:
     """Entry point of ``mqar-bench``."""
     try:
         app(prog_name="mqar-bench")
-    finally:
-        gc.freeze()  # or the collections at exit walk through all of torch and ray, for up to a second
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        _leave(end.code)
+
+
+def _leave(code: int) -> None:
+    """End the process without taking torch and ray apart, which would take a second where memory is slow."""
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def hint(given: str, known: Iterable[str]) -> str:
