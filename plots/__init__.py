@@ -79,16 +79,23 @@ def draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> list[Path]:
     Raises:
         ValueError: no such figure, or nothing in ``data`` to draw.
     """
-    module = _module(name)
-    table = module.table(data)
-    figure = module.figure(table)
+    return save(name, table(name, data), out)
+
+
+def save(name: str, numbers: pd.DataFrame, out: Path) -> list[Path]:
+    """``draw`` from what ``table`` has given.
+
+    Raises:
+        ValueError: no such figure.
+    """
+    figure = _module(name).figure(numbers)
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.{kind}" for kind in ("pdf", "png", "csv")]
     for path in paths[:2]:
         # no date in the file: the same records give the same bytes
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
         figure.savefig(path, dpi=300, metadata=metadata)
-    table.to_csv(paths[2], index=False)
+    numbers.to_csv(paths[2], index=False)
     return paths
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mqar_bench.trace import Trace
 
 
-class MixersFormat(StrEnum):
+class ListFormat(StrEnum):
     table = "table"
     json = "json"
 
@@ -70,7 +70,7 @@ def list_mixers(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A mixer, or a dotted path to a class.", show_default=False)
     ] = None,
-    format: Annotated[MixersFormat, typer.Option(help="A table, or JSON.")] = MixersFormat.table,
+    format: Annotated[ListFormat, typer.Option(help="A table, or JSON.")] = ListFormat.table,
 ) -> None:
     """List the mixers, or the options of one."""
     import mixers
@@ -81,7 +81,7 @@ def list_mixers(
         described = [describe_mixer(mixer) for mixer in ([name] if name else mixers.names())]
     except mixers.MixerError as error:
         raise UsageError(str(error)) from None
-    if format is MixersFormat.json:
+    if format is ListFormat.json:
         print(json.dumps(described if name is None else described[0], indent=1))
     elif name is None:
         rows = []

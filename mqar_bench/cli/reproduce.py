@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from mqar_bench.report.claims import Claim
     from mqar_bench.report.markdown import Section
+    from mqar_bench.result import RunResult
     from mqar_bench.store import Store
 
 
@@ -83,7 +84,8 @@ def _report(store: Store, wanted: list[str], scale: str) -> None:
     from mqar_bench.report.markdown import write_report
     from mqar_bench.store import StoreError
 
-    sections = [section for name in wanted if (section := _section(store, name, scale)) is not None]
+    records = store.results(scale=scale)[0]
+    sections = [section for name in wanted if (section := _section(store, records, name, scale)) is not None]
     if not sections:
         raise UsageError(f"nothing to report: no run of {', '.join(wanted)} at scale {scale} is done in {store.root}")
     path = store.root / "REPORT.md"
@@ -94,7 +96,7 @@ def _report(store: Store, wanted: list[str], scale: str) -> None:
     print(path)
 
 
-def _section(store: Store, name: str, scale: str) -> Section | None:
+def _section(store: Store, all_records: list[RunResult], name: str, scale: str) -> Section | None:
     """A figure drawn, and its part of the report; none if there is no record for it."""
     import plots
     from mqar_bench.report.markdown import Section
@@ -102,18 +104,17 @@ def _section(store: Store, name: str, scale: str) -> Section | None:
 
     if not plots.sweeps(name):
         return _traced_section(store, name, scale)
-    records = [r for r in store.results(scale=scale)[0] if r.config.sweep in plots.sweeps(name)]
+    records = [r for r in all_records if r.config.sweep in plots.sweeps(name)]
     done = [r for r in records if r.status == "done"]
     if not done:
         print(f"{name}: no run is done", file=sys.stderr)
         return None
-    frame, folder = to_frame(records), store.root / "figures" / scale
-    paths = plots.draw(name, frame, folder)
+    frame = to_frame(records)
     table = plots.table(name, frame)
     return Section(
         name=name,
         title=plots.describe(name),
-        picture=os.path.relpath(paths[1], store.root),
+        picture=_draw(store, name, scale, table),
         table=table,
         runs=frame,
         configs=[result.config for result in done],
@@ -135,19 +136,25 @@ def _traced_section(store: Store, name: str, scale: str) -> Section | None:
     traces = [load_trace(file) for file in files]
     if name == "traces":
         traces = traces[:1]
-    paths = plots.draw(name, traces, store.root / "figures" / scale)
     table = plots.table(name, traces)
     runs = ", ".join(f"{trace.config.run_id} ({trace.setting}: {trace.accuracy:.3f} right)" for trace in traces)
     return Section(
         name=name,
         title=plots.describe(name),
-        picture=os.path.relpath(paths[1], store.root),
+        picture=_draw(store, name, scale, table),
         table=table,
         runs=None,
         configs=[trace.config for trace in traces],
         claims=locality(table) if name == "cache" else (),
         note=f"Traced: {runs}; mixers {' '.join(spec.name for spec in traces[0].config.model.mixers)}.",
     )
+
+
+def _draw(store: Store, name: str, scale: str, table: pd.DataFrame) -> str:
+    """The path of the picture, from the report."""
+    import plots
+
+    return os.path.relpath(plots.save(name, table, store.root / "figures" / scale)[1], store.root)
 
 
 def _claims(name: str, table: pd.DataFrame) -> list[Claim]:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from mqar_bench.cli.app import app, hint
-
-
-class Format(StrEnum):
-    table = "table"
-    json = "json"
+from mqar_bench.cli.look import ListFormat
 
 
 @app.command(name="tasks", epilog="**Examples**\n\nmqar-bench tasks\n\nmqar-bench tasks forgetting")
 def list_tasks(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A task.", show_default=False)] = None,
-    format: Annotated[Format, typer.Option(help="A table, or JSON.")] = Format.table,
+    format: Annotated[ListFormat, typer.Option(help="A table, or JSON.")] = ListFormat.table,
 ) -> None:
     """List the tasks, or what one is and its options."""
     from mqar_bench.overrides import UsageError
@@ -30,7 +25,7 @@ def list_tasks(
     if name is not None and name not in TASKS:
         raise UsageError(f"no task named {name!r}{hint(name, list(TASKS))}")
     described = [describe_task(task) for task in ([name] if name else TASKS)]
-    if format is Format.json:
+    if format is ListFormat.json:
         print(json.dumps(described if name is None else described[0], indent=1))
     elif name is None:
         rows = []

@@ -17,19 +17,16 @@ Deviations: ``num_passes`` is at least 2; 1 is MQAR. An odd ``input_seq_len`` is
 used. In the paper's prompts the question, too, is read twice; in Zoology's layout, and here, the context alone.
 """
 
-# K - num_kv_pairs
-
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
 from mixers.checks import check_size
-from mqar_bench.tasks.queries import QueryTask
-from mqar_bench.tasks.sampling import Array, Rng, distinct
+from mqar_bench.tasks.queries import RecallTask
 from mqar_bench.tasks.task import MAX_LENGTH
 
 
-class JRTConfig(QueryTask):
+class JRTConfig(RecallTask):
     """One setting of MQAR with a repeated context.
 
     Args:
@@ -39,28 +36,13 @@ class JRTConfig(QueryTask):
     name: Literal["jrt"] = "jrt"
     num_passes: int = 2
 
-    slices: ClassVar[tuple[str, ...]] = ("num_kv_pairs", "input_seq_len", "num_passes")
     need: ClassVar[str] = "2 * num_kv_pairs * (num_passes + 1)"
 
     @property
     def label(self) -> str:
         return f"{super().label}-x{self.num_passes}"
 
-    @property
-    def context(self) -> int:
-        return 2 * self.num_kv_pairs * self.num_passes
-
     def _check_own(self) -> None:
         if self.num_passes == 1:
             raise ValueError("num_passes must be at least 2, got 1: a single pass is the task 'multiquery_ar'")
         check_size(2, MAX_LENGTH, num_passes=self.num_passes)
-
-    def _draw(self, rng: Rng, filler: Rng, tokens: Array) -> tuple[Array, Array]:
-        rows, pairs, vocab = len(tokens), self.num_kv_pairs, self.vocab_size
-        keys = distinct(rng, rows, pairs, 1, vocab // 2)
-        values = distinct(rng, rows, pairs, vocab // 2, vocab)
-        gaps = self._draw_gaps(rng, rows)
-        self._fill(filler, tokens)
-        for i in range(self.num_passes):
-            self._write_pairs(tokens, 2 * pairs * i, keys, values)
-        return self._write_queries(tokens, gaps, values, keys)

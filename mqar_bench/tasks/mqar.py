@@ -26,14 +26,14 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from mqar_bench.tasks.queries import QueryTask
-from mqar_bench.tasks.sampling import Array, Rng, distinct, slot_probabilities
+from mqar_bench.tasks.queries import RecallTask
+from mqar_bench.tasks.sampling import Array, slot_probabilities
 from mqar_bench.tasks.task import CHUNK_POSITIONS, Sampler
 
 __all__ = ["CHUNK_POSITIONS", "MQARConfig", "Sampler"]
 
 
-class MQARConfig(QueryTask):
+class MQARConfig(RecallTask):
     """One MQAR setting. Fields are Zoology's, with its defaults; unknown fields are errors.
 
     ``build`` takes two samplers. ``"zoology"`` gives, bit for bit, the output of Zoology's generator for this seed
@@ -57,31 +57,17 @@ class MQARConfig(QueryTask):
     num_passes: int = 1
 
     samplers: ClassVar[tuple[Sampler, ...]] = ("fast", "zoology")
-    slices: ClassVar[tuple[str, ...]] = ("num_kv_pairs", "input_seq_len", "num_passes")
     need: ClassVar[str] = "4 * num_kv_pairs"
 
     @property
     def label(self) -> str:
         return f"L{self.input_seq_len}-kv{self.num_kv_pairs}"
 
-    @property
-    def context(self) -> int:
-        return 2 * self.num_kv_pairs
-
     def _check_own(self) -> None:
         if self.num_passes != 1:
             raise ValueError(f"num_passes must be 1, got {self.num_passes}: the task 'jrt' repeats the context")
         if self.input_seq_len % 2:
             raise ValueError(f"input_seq_len must be even, got {self.input_seq_len}")
-
-    def _draw(self, rng: Rng, filler: Rng, tokens: Array) -> tuple[Array, Array]:
-        rows, pairs, vocab = len(tokens), self.num_kv_pairs, self.vocab_size
-        keys = distinct(rng, rows, pairs, 1, vocab // 2)
-        values = distinct(rng, rows, pairs, vocab // 2, vocab)
-        gaps = self._draw_gaps(rng, rows)
-        self._fill(filler, tokens)
-        self._write_pairs(tokens, 0, keys, values)
-        return self._write_queries(tokens, gaps, values, keys)
 
     def _sample(self, sampler: Sampler, seed: int, filler_seed: int) -> tuple[Array, Array, Array]:
         if sampler == "zoology":

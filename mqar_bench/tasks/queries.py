@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import ConfigDict, model_validator
 
-from mqar_bench.tasks.sampling import Array, Rng, fill, slot_probabilities, successive
+from mqar_bench.tasks.sampling import Array, Rng, distinct, fill, slot_probabilities, successive
 from mqar_bench.tasks.task import Task, check_counts
 
 
@@ -123,3 +123,28 @@ class QueryTask(Task):
         order = np.argsort(positions, axis=1)
         last = np.take_along_axis(positions, order, axis=1) + len(keys) - 1
         return last, np.take_along_axis(values, order, axis=1)
+
+
+class RecallTask(QueryTask):
+    """Plain recall: key-value pairs listed ``num_passes`` times in the same order, then every key queried once.
+
+    Keys are distinct and uniform on [1, vocab_size // 2), values on [vocab_size // 2, vocab_size).
+    """
+
+    num_passes: int
+
+    slices: ClassVar[tuple[str, ...]] = ("num_kv_pairs", "input_seq_len", "num_passes")
+
+    @property
+    def context(self) -> int:
+        return 2 * self.num_kv_pairs * self.num_passes
+
+    def _draw(self, rng: Rng, filler: Rng, tokens: Array) -> tuple[Array, Array]:
+        rows, pairs, vocab = len(tokens), self.num_kv_pairs, self.vocab_size
+        keys = distinct(rng, rows, pairs, 1, vocab // 2)
+        values = distinct(rng, rows, pairs, vocab // 2, vocab)
+        gaps = self._draw_gaps(rng, rows)
+        self._fill(filler, tokens)
+        for i in range(self.num_passes):
+            self._write_pairs(tokens, 2 * pairs * i, keys, values)
+        return self._write_queries(tokens, gaps, values, keys)
