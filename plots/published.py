@@ -27,6 +27,7 @@ class Published(NamedTuple):
     source: str
 
 
+_LOG_LINEAR = "Guo et al. 2025, arXiv 2506.04761, Table 6, as others transcribe it"
 _NO_CONV = "Okpekpe and Orvieto 2025, arXiv 2508.19029, Table 2"
 
 #: By the name of our run, ``RunConfig.mixer``.
@@ -40,6 +41,12 @@ THEIRS = {
     "1 layer, Mamba2": Published(0.99, None, "1 layer of Mamba with its convolution", _NO_CONV),
     "1 layer, Mamba2 without convolution": Published(0.02, None, "1 layer of Mamba without it", _NO_CONV),
     "1 layer, attention": Published(0.02, None, "1 layer of attention", _NO_CONV),
+    "Mamba2, width 16": Published(0.469, None, "Mamba-2, 5 seeds, standard deviation 0.023", _LOG_LINEAR),
+    "Mamba2, width 32": Published(0.751, None, "Mamba-2, 5 seeds, standard deviation 0.049", _LOG_LINEAR),
+    "Mamba2, width 64": Published(0.896, None, "Mamba-2, 5 seeds, standard deviation 0.061", _LOG_LINEAR),
+    "Gated DeltaNet, width 16": Published(0.384, None, "the same, 5 seeds, standard deviation 0.010", _LOG_LINEAR),
+    "Gated DeltaNet, width 32": Published(0.790, None, "the same, 5 seeds, standard deviation 0.021", _LOG_LINEAR),
+    "Gated DeltaNet, width 64": Published(0.99, None, "the same, at least this, 5 seeds", _LOG_LINEAR),
 }
 
 

@@ -6,11 +6,18 @@ from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, Tra
 from mqar_bench.tasks import MQARConfig
 from sweeps import protocols
 
-SCALES = ("smoke", "laptop")
+SCALES = ("smoke", "laptop", "paper")
+
+#: Pairs in 256 tokens, and widths, of the Log-Linear Attention paper's table.
+LOG_LINEAR_PAIRS = (4, 8, 16, 32, 64)
+LOG_LINEAR_WIDTHS = (16, 32, 64)
 
 
 def configs(scale: str) -> list[RunConfig]:
-    """Zoology's basic example; and one layer with and without a convolution, which decides whether it can recall."""
+    """Zoology's basic example, and one layer with and without a convolution, which decides whether it can recall; at
+    paper, which takes a GPU, two gated mixers at three widths on up to 64 pairs."""
+    if scale == "paper":
+        return log_linear()
     if scale == "smoke":
         return [run.model_copy(update={"scale": scale, "train": _short(run.train)}) for run in _runs(examples=256)]
     return _runs(examples=10_000)
@@ -66,6 +73,30 @@ def one_layer(examples: int) -> list[RunConfig]:
         )
         for name, spec in models.items()
         for rate in (1e-3, 3e-3, 1e-2, 3e-2)
+    ]
+
+
+def log_linear() -> list[RunConfig]:
+    """Two layers without MLP on 256 tokens at Zoology's released optimisation: of theirs we know length, pairs, widths
+    and five seeds (``--seeds 5``), no more. Mamba2's N is the middle one of Zoology's sweep."""
+    tasks = tuple(MQARConfig(input_seq_len=256, num_kv_pairs=pairs, num_examples=20_000) for pairs in LOG_LINEAR_PAIRS)
+    data = DataConfig(train=tasks, test=tuple(task.model_copy(update={"num_examples": 1_000}) for task in tasks))
+    models = {
+        "Mamba2": (MixerSpec(name="mamba2", options={"state_size": 16}),),
+        "Gated DeltaNet": (protocols.CONV, MixerSpec(name="gated_delta_net")),
+    }
+    return [
+        RunConfig(
+            sweep="published",
+            scale="paper",
+            mixer=f"{name}, width {width}",
+            data=data,
+            model=ModelConfig(vocab_size=tasks[0].vocab_size, d_model=width, n_layers=2, mixers=mixers),
+            train=protocols.training("paper", rate),
+        )
+        for name, mixers in models.items()
+        for width in LOG_LINEAR_WIDTHS
+        for rate in protocols.PAPER_RATES
     ]
 
 
