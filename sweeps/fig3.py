@@ -18,12 +18,14 @@ DEMO_RATES: dict[str, tuple[float, ...]] = {
     "linear_attention": (1e-2, 3e-2, 9e-2),
     "ramnet": (1e-2, 3e-2, 9e-2),
 }
-#: Widths and options by mixer, smallest state first.
+#: Widths and options by mixer, smallest state first. A slot of RAM-Net is ``head_v_dim`` numbers and its weight: with
+#: 15 or 31 its state is that of a matrix of powers of two.
 LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "attention": [(32, {}), (64, {})],
     "ramnet": [
-        (64, {"order": 3, "sub_dim": 4, "head_v_dim": 32, "top_k": 16}),
-        (64, {"order": 4, "sub_dim": 4, "head_v_dim": 16, "top_k": 8}),
+        (64, {"order": 3, "sub_dim": 4, "head_v_dim": 15, "top_k": 16}),
+        (64, {"order": 3, "sub_dim": 4, "head_v_dim": 31, "top_k": 16}),
+        (64, {"order": 4, "sub_dim": 4, "head_v_dim": 15, "top_k": 8}),
         (64, {"order": 4, "sub_dim": 4, "head_v_dim": 32, "top_k": 8}),
         (64, {"order": 5, "sub_dim": 4, "head_v_dim": 32, "top_k": 8}),
     ],
@@ -53,7 +55,10 @@ WIDTHS = (64, 128, 256)
 PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "attention": [(d, {"num_heads": 2, "dropout": 0.1}) for d in (32, 64, 128)],
     "linear_attention": [(d, {"num_heads": 2}) for d in WIDTHS],
-    "ramnet": [(64, {"order": u, "sub_dim": 4, "head_v_dim": 32, "top_k": 8}) for u in (3, 4, 5, 6)],
+    "ramnet": [
+        (64, {"order": u, "sub_dim": 4, "head_v_dim": v, "top_k": 8})
+        for u, v in ((3, 15), (4, 15), (5, 15), (5, 31), (6, 31))
+    ],
     "gated_delta_net": [(d, {"num_heads": 2, "expand_v": 2.0}) for d in WIDTHS],
     "mamba2": [(d, {"head_dim": 32, "state_size": n}) for d, n in ((64, 16), (128, 16), (128, 64))],
     "delta_net": [(d, {"num_heads": 2}) for d in WIDTHS],
