@@ -119,7 +119,7 @@ def demo() -> list[RunConfig]:
 
 
 def laptop() -> list[RunConfig]:
-    """Two hours on two CPU cores: every architecture at several state sizes.
+    """About four hours on two CPU cores: every architecture at several state sizes.
 
     By rank in state size, so that an interrupted sweep has the smallest models of all architectures first.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ TOLERANCE = 0.01
 
 
 class Claim(NamedTuple):
-    """A claim, whether the records bear it out (``yes``, ``no``, ``in part``, ``not tested``), and the numbers."""
+    """A claim, whether the records bear it out (``yes``, ``no`` and in what way, ``in part``, ``not tested``), and the
+    numbers."""
 
     text: str
     answer: str
@@ -46,7 +48,8 @@ def rises(points: pd.DataFrame, sweep: str, what: str) -> list[Claim]:
     """For each line of a panel's table: does accuracy rise along it?
 
     yes: from the first to the last, and nowhere falling, by more than the tolerance. in part: from the first to the
-    last, falling in between. no: neither.
+    last, falling in between. no: neither; level where all are equal within the tolerance, at chance where they are
+    what guessing among a sequence's values gives.
     """
     claims = []
     for (line, design), those in points[points["sweep"] == sweep].groupby(["line", "design"]):
@@ -62,6 +65,11 @@ def rises(points: pd.DataFrame, sweep: str, what: str) -> list[Claim]:
         up, falls = accuracies[-1] > accuracies[0] + TOLERANCE, any(b < a - TOLERANCE for a, b in steps)
         answer = "yes" if up and not falls else "in part" if up else "no"
         evidence = ", ".join(f"{_plain(v)}: {a:.3f}" for v, a in zip(those["value"], accuracies, strict=True))
+        if max(accuracies) - min(accuracies) <= TOLERANCE:
+            guessing = _guessing(those)
+            at_chance = guessing is not None and max(accuracies) <= guessing + TOLERANCE
+            answer = "no, at chance" if at_chance else "no, level"
+            evidence += f"; guessing gives {guessing:.3f}" if at_chance else ""
         claims.append(Claim(text, answer, evidence))
     return claims
 
@@ -141,6 +149,14 @@ def locality(points: pd.DataFrame, fraction: float = 0.25) -> list[Claim]:
         evidence = ", ".join(f"{names[policy]} {rates[policy]:.2f}" for policy in names)
         claims.append(Claim(text, answer, f"hit rate of a cache of M * {fraction:g}: {evidence}"))
     return claims
+
+
+def _guessing(points: pd.DataFrame) -> float | None:
+    """The accuracy of naming one of a sequence's values at random, over the settings of a table; None if a setting's
+    name does not say its pairs."""
+    settings = [str(name) for name in points if str(name).startswith("accuracy/")]
+    pairs = [int(found[1]) for name in settings if (found := re.search(r"-kv(\d+)$", name))]
+    return sum(1 / n for n in pairs) / len(pairs) if pairs and len(pairs) == len(settings) else None
 
 
 def _span(values: pd.Series) -> str:

@@ -36,7 +36,7 @@ def test_the_evidence_has_the_best_of_ours_with_at_most_as_much_state():
         ((0.2, 0.5, 0.9), "yes"),
         ((0.2, 0.195, 0.9), "yes"),  # within the tolerance
         ((0.2, 0.9, 0.8), "in part"),
-        ((0.9, 0.9, 0.9), "no"),
+        ((0.9, 0.9, 0.895), "no, level"),
         ((0.9, 0.5, 0.2), "no"),
         ((0.9,), "not tested"),
     ],
@@ -47,6 +47,21 @@ def test_rises(accuracies, answer):
     (claim,) = rises(table.sample(frac=1, random_state=0), "s", "K")
     assert claim.answer == answer and claim.text == "accuracy rises with K, M = 64, conv"
     assert rises(table, "another", "K") == []
+
+
+@pytest.mark.parametrize(
+    "accuracies, settings, answer",
+    [
+        ((0.155, 0.15), ("accuracy/L64-kv8", "accuracy/L32-kv4-x"), "no, level"),  # a setting of which we know no pairs
+        ((0.19, 0.19), ("accuracy/L64-kv8", "accuracy/L32-kv4"), "no, at chance"),  # (1/8 + 1/4) / 2
+        ((0.03, 0.03), ("accuracy/L64-kv8", "accuracy/L32-kv4"), "no, at chance"),
+        ((0.21, 0.2), ("accuracy/L64-kv8", "accuracy/L32-kv4"), "no, level"),
+    ],
+)
+def test_what_is_learnt_by_none_is_at_chance(accuracies, settings, answer):
+    table = pd.DataFrame({"value": [1, 2], "accuracy": accuracies} | dict.fromkeys(settings, 0.1))
+    (claim,) = rises(table.assign(sweep="s", line="", design=""), "s", "U")
+    assert claim.answer == answer and ("guessing gives 0.188" in claim.evidence) == (answer == "no, at chance")
 
 
 def test_every_line_is_answered():
