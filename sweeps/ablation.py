@@ -26,7 +26,13 @@ def behind_conv(**options: Any) -> Design:
 
 
 def token_wise(shallow_cape: int | bool = True, deep_cape: int | bool = False, **options: Any) -> Design:
-    """The paper's: two RAM-Nets, the first with CAPE, by which it can meet what the token before has written."""
+    """The paper's: two RAM-Nets, the first with CAPE, by which it can meet what the token before has written.
+
+    It learns slowly. On 4 pairs in 32 tokens (guessing gives 0.25; M = 64, d_model 64, one seed) it was at 0.26 after a
+    thousand steps and at 0.41, still rising, after 6,400; two layers of attention with learned positions were at 0.26
+    then, and RAM-Net behind a convolution passes 0.96 within 160. What its first layer learns is to read values, not
+    the token before, also where its addresses start as a shift by one; larger embeddings did not help.
+    """
     return ramnet(**options, cape=shallow_cape), ramnet(**options, cape=deep_cape)
 
 
