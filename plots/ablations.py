@@ -7,18 +7,22 @@ from functools import partial
 from plots import panels
 from plots.panels import Panel
 
+#: Lines: with what is tried, and without.
+TEMPERATURES = (r"$\alpha$ learnable", r"$\alpha$ fixed")
+GRADIENTS = ("proxy gradient", "true gradient")
+
 PANELS = {
     "gamma": Panel("gamma", r"Decay exponent $\gamma$", {"slots": "$M$ = {}".format, "top_k": "$K$ = {}".format}),
     "cape": Panel("cape", "Heads with CAPE in the last layer", {"below": "above {}".format}, by_design=False),
     "temperature": Panel(
         "alpha_init",
         r"Initial $\alpha$ (inverse temperature $e^\alpha$)",
-        {"learnable_temperature": lambda on: r"$\alpha$ learnable" if on else r"$\alpha$ fixed"},
+        {"learnable_temperature": lambda on: TEMPERATURES[not on]},
     ),
     "proxy_gradient": Panel(
         "gamma",
         r"Decay exponent $\gamma$",
-        {"proxy_gradient": lambda on: "proxy gradient" if on else "true gradient"},
+        {"proxy_gradient": lambda on: GRADIENTS[not on]},
     ),
 }
 SWEEPS = tuple(PANELS)

@@ -158,13 +158,19 @@ def _draw(store: Store, name: str, scale: str, table: pd.DataFrame) -> str:
 
 
 def _claims(name: str, table: pd.DataFrame) -> list[Claim]:
-    from mqar_bench.report.claims import above_at_equal_state, more_slots_help, overlap_decides, rises
+    from mqar_bench.report.claims import above_at_equal_state, helps, more_slots_help, overlap_decides, rises
 
     if name == "fig3":
         return above_at_equal_state(table)
     if name == "fig4":
         axes = (("fig4_order", "the order U"), ("fig4_slots", "the slots M"), ("top_k", "K"))
         return [claim for sweep, what in axes for claim in rises(table, sweep, what)]
+    if name == "ablations":
+        from plots.ablations import GRADIENTS, TEMPERATURES
+
+        claims = rises(table, "cape", "the heads with CAPE in the last layer", falls=True)
+        claims += helps(table, "temperature", "learning the temperature, by where it starts,", *TEMPERATURES)
+        return claims + helps(table, "proxy_gradient", "the proxy gradient, by gamma,", *GRADIENTS)
     if name == "trainability":
         from plots.trainability import RECIPES
 

@@ -44,8 +44,8 @@ def above_at_equal_state(points: pd.DataFrame, ours: str = "ramnet") -> list[Cla
     return claims
 
 
-def rises(points: pd.DataFrame, sweep: str, what: str) -> list[Claim]:
-    """For each line of a panel's table: does accuracy rise along it?
+def rises(points: pd.DataFrame, sweep: str, what: str, falls: bool = False) -> list[Claim]:
+    """For each line of a panel's table: does accuracy rise along it (or fall, if that is the claim)?
 
     yes: from the first to the last, and nowhere falling, by more than the tolerance. in part: from the first to the
     last, falling in between. no: neither; level where all are equal within the tolerance, at chance where they are
@@ -55,15 +55,17 @@ def rises(points: pd.DataFrame, sweep: str, what: str) -> list[Claim]:
     for (line, design), those in points[points["sweep"] == sweep].groupby(["line", "design"]):
         those = those.sort_values("value")
         accuracies = list(those["accuracy"])
-        text = f"accuracy rises with {what}" + "".join(
+        text = f"accuracy {'falls' if falls else 'rises'} with {what}" + "".join(
             f", {part}" for part in (str(line).replace("$", ""), design) if part
         )
         steps = list(zip(accuracies, accuracies[1:], strict=False))
         if not steps:
             claims.append(Claim(text, "not tested", "a single point"))
             continue
-        up, falls = accuracies[-1] > accuracies[0] + TOLERANCE, any(b < a - TOLERANCE for a, b in steps)
-        answer = "yes" if up and not falls else "in part" if up else "no"
+        sign = -1 if falls else 1
+        gained = sign * (accuracies[-1] - accuracies[0]) > TOLERANCE
+        broken = any(sign * (b - a) < -TOLERANCE for a, b in steps)
+        answer = "yes" if gained and not broken else "in part" if gained else "no"
         evidence = ", ".join(f"{_plain(v)}: {a:.3f}" for v, a in zip(those["value"], accuracies, strict=True))
         if max(accuracies) - min(accuracies) <= TOLERANCE:
             guessing = _guessing(those)
@@ -72,6 +74,23 @@ def rises(points: pd.DataFrame, sweep: str, what: str) -> list[Claim]:
             evidence += f"; guessing gives {guessing:.3f}" if at_chance else ""
         claims.append(Claim(text, answer, evidence))
     return claims
+
+
+def helps(points: pd.DataFrame, sweep: str, what: str, line: str, other: str) -> list[Claim]:
+    """Is one line of a panel's table above another, at the values that both have?
+
+    yes: somewhere, and nowhere below, by more than the tolerance. in part: above here, below there.
+    """
+    there = points[points["sweep"] == sweep].pivot_table(index="value", columns="line", values="accuracy")
+    if not {line, other} <= set(there) or (both := there[[line, other]].dropna()).empty:
+        return []
+    gains = both[line] - both[other]
+    above, below = (gains > TOLERANCE).any(), (gains < -TOLERANCE).any()
+    answer = "in part" if above and below else "yes" if above else "no" if below else "no, equal"
+    evidence = ", ".join(
+        f"{_plain(value)}: {us:.3f} against {them:.3f}" for value, us, them in both.itertuples(name=None)
+    )
+    return [Claim(f"{what} helps", answer, evidence)]
 
 
 def overlap_decides(cells: pd.DataFrame) -> list[Claim]:

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from mqar_bench.report.claims import above_at_equal_state, locality, more_slots_help, overlap_decides, rises
+from mqar_bench.report.claims import above_at_equal_state, helps, locality, more_slots_help, overlap_decides, rises
 
 
 def points(**mixers) -> pd.DataFrame:
@@ -47,6 +47,35 @@ def test_rises(accuracies, answer):
     (claim,) = rises(table.sample(frac=1, random_state=0), "s", "K")
     assert claim.answer == answer and claim.text == "accuracy rises with K, M = 64, conv"
     assert rises(table, "another", "K") == []
+
+
+@pytest.mark.parametrize(
+    "accuracies, answer",
+    [((0.9, 0.5, 0.2), "yes"), ((0.9, 0.2, 0.5), "in part"), ((0.2, 0.5), "no"), ((0.5, 0.505), "no, level")],
+)
+def test_falls(accuracies, answer):
+    table = pd.DataFrame({"value": range(len(accuracies)), "accuracy": accuracies})
+    (claim,) = rises(table.assign(sweep="s", line="", design=""), "s", "heads", falls=True)
+    assert claim.answer == answer and claim.text == "accuracy falls with heads"
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, answer",
+    [
+        ((0.9, 0.9), (0.9, 0.5), "yes"),
+        ((0.9, 0.5), (0.5, 0.9), "in part"),
+        ((0.5, 0.9), (0.9, 0.9), "no"),
+        ((0.9, 0.895), (0.895, 0.9), "no, equal"),
+    ],
+)
+def test_helps(ours, theirs, answer):
+    table = pd.DataFrame({"value": [0.5, 2.0] * 2, "accuracy": ours + theirs, "line": ["a"] * 2 + ["b"] * 2})
+    (claim,) = helps(table.assign(sweep="s"), "s", "this", "a", "b")
+    assert claim.answer == answer and claim.text == "this helps"
+    assert claim.evidence.startswith(f"0.5: {ours[0]:.3f} against {theirs[0]:.3f}, 2: ")
+    assert (
+        helps(table.assign(sweep="s"), "s", "this", "a", "c") == helps(table.assign(sweep="t"), "s", "", "a", "b") == []
+    )
 
 
 @pytest.mark.parametrize(
