@@ -92,6 +92,12 @@ class Store:
                     found.setdefault(result.run_id, result)
         return found
 
+    def same(self, configs: Iterable[RunConfig]) -> dict[str, RunResult]:
+        """Done records of these runs under any sweep and scale, by run id: the same run gives the same numbers."""
+        wanted = {config.run_id for config in configs}
+        there = self.results()[0] if wanted else []
+        return {result.run_id: result for result in there if result.run_id in wanted and result.status == "done"}
+
     def results(self, sweep: str | None = None, scale: str | None = None) -> tuple[list[RunResult], list[str]]:
         """All records, and one line for each file or line that is none.
 

@@ -58,7 +58,7 @@ def launch(
 
     Calling it again resumes: what is done is skipped, what was interrupted goes on from its checkpoint if it has one
     (runs of more than half a minute do), what failed runs from scratch. Runs that another process has under way are
-    waited for, not executed twice.
+    waited for, not executed twice; of runs that another sweep has done, the record is taken over.
 
     Args:
         configs: the runs; a run listed twice is executed once.
@@ -88,6 +88,8 @@ def launch(
     for config in configs:
         wanted.setdefault(config.run_id, config)
     known = {run_id: result for run_id, result in store.find(wanted.values()).items() if result.status == "done"}
+    if not force:
+        known |= _adopt(store, [c for c in wanted.values() if c.run_id not in known], screens or {})
     skipped = () if force else tuple(known[run_id] for run_id in wanted if run_id in known)
     waiting = [c for c in wanted.values() if force or c.run_id not in known]
     if not waiting:
@@ -106,6 +108,17 @@ def launch(
         loop.durations = Durations(known.values())
         loop.run()
     return Summary(tuple(loop.done), skipped + tuple(loop.elsewhere), tuple(loop.failed), tuple(loop.left), loop.paused)
+
+
+def _adopt(store: Store, configs: Sequence[RunConfig], screens: Mapping[str, ScreenRecord]) -> dict[str, RunResult]:
+    """Record what is done under another sweep or scale also under those that the configs name."""
+    adopted = {}
+    same = store.same(configs)
+    for config in configs:
+        if result := same.get(config.run_id):
+            adopted[config.run_id] = result.model_copy(update={"config": config, "screen": screens.get(config.run_id)})
+            store.write(adopted[config.run_id])
+    return adopted
 
 
 @dataclass

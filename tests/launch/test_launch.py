@@ -134,6 +134,17 @@ def test_what_is_done_is_skipped_and_a_grown_grid_runs_its_new_part(store):
     assert len(store.results()[0]) == 3
 
 
+def test_what_another_sweep_has_done_is_taken_over(store, my_mixers):
+    broken = tiny(f"{my_mixers}.Broken")
+    launch([tiny(), broken], store, "inline")
+    theirs, new = (config.model_copy(update={"sweep": "other"}) for config in (tiny(), tiny(rate=2e-2)))
+    summary = launch([theirs, new, broken.model_copy(update={"sweep": "other"})], store, "inline")
+    assert outcome(summary) == (1, 1, 1)  # a failed one is tried
+    assert store.own(theirs) == store.read(tiny()).model_copy(update={"config": theirs}) == summary.skipped[0]
+    assert store.own(tiny()).config.sweep == "tiny"
+    assert outcome(launch([theirs], store, "inline", force=True)) == (1, 0, 0)
+
+
 def test_a_run_that_fails_is_recorded_and_the_others_finish(store, my_mixers):
     configs = [tiny(f"{my_mixers}.Broken"), tiny(f"{my_mixers}.Missing"), tiny(rate=1e30), tiny(f"{my_mixers}.Base")]
     summary = launch(configs, store, "inline")
