@@ -33,8 +33,9 @@ def value_axis(ax: Axes, values: pd.Series, log: bool) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
 
 
-def accuracy_axis(ax: Axes) -> None:
-    ax.set_ylim(0, 1)
+def accuracy_axis(ax: Axes, low: float = 0) -> None:
+    """A y axis from ``low`` to 1; above 0 its markers are cut off at its edges, so it leaves room for those at 1."""
+    ax.set_ylim(low, 1.005 if low else 1)
     ax.grid(**GRID)
 
 

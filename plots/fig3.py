@@ -13,8 +13,11 @@ from plots.style import COLUMN, RC
 
 SWEEPS = ("fig3",)
 
-#: Inches: the height of the axes with their title and labels.
-AXES = COLUMN[1] + 0.02
+#: Inches: the height of the axes with their title and labels, and of the ones below that enlarge the top.
+AXES, TOP = COLUMN[1] + 0.02, 1.25
+
+#: Where the top begins, and more architectures than this up there are enlarged.
+NEAR_ONE, CROWD = 0.9, 3
 
 #: What the x axis can show.
 LABELS = {
@@ -49,19 +52,36 @@ def table(frame: pd.DataFrame, size: str = "state_size") -> pd.DataFrame:
 
 
 def figure(points: pd.DataFrame, size: str = "state_size") -> Figure:
-    """Draw the points of ``table``: one column wide, log2-spaced sizes, chance-to-one accuracy."""
+    """Draw the points of ``table``: one column wide, log2-spaced sizes, accuracy from 0 to 1.
+
+    Where several architectures are close to 1, axes below show that part enlarged.
+    """
     with plt.rc_context(RC):
         lines, common = series(points)
         legend, height = fit_legend(lines, COLUMN[0], 3)  # a long one does not eat into the axes
-        fig, ax = plt.subplots(figsize=(COLUMN[0], AXES + height), layout="constrained")
-        for line in lines:
+        heights = [AXES] + [TOP] * (points.loc[points["accuracy"] > NEAR_ONE, "mixer"].nunique() > CROWD)
+        fig, axes = plt.subplots(
+            len(heights),
+            figsize=(COLUMN[0], sum(heights) + height),
+            height_ratios=heights,
+            sharex=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        main, *top = axes[:, 0]
+        for place, line in enumerate(lines):
             those = line.of(points).sort_values(size)
-            draw_line(ax, those[size], those, label=line.label, **line.look)
-        size_axis(ax, points[size])
-        accuracy_axis(ax)
-        ax.set_xlabel(LABELS[size])
-        ax.set_ylabel("MQAR accuracy")
-        ax.set_title(common, fontsize=7)
+            look = line.look | {"zorder": 3 - place / len(lines)}  # the first of the legend lies on top
+            draw_line(main, those[size], those, label=line.label, **look)
+            for ax in top:
+                draw_line(ax, those[size], those, label=line.label, **look, clip_on=True)
+        size_axis(main, points[size])
+        accuracy_axis(main)
+        for ax in top:
+            accuracy_axis(ax, NEAR_ONE)
+        axes[-1, 0].set_xlabel(LABELS[size])
+        fig.supylabel("MQAR accuracy", fontsize=RC["axes.labelsize"])
+        main.set_title(common, fontsize=7)
         fig.legend(**legend)
     plt.close(fig)
     return fig

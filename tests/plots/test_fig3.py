@@ -45,6 +45,19 @@ def test_the_figure_shows_every_point_of_the_table():
     assert ax.get_xlabel() == "Total state size (elements)" and ax.get_title() == "Mixers after a short convolution"
 
 
+def test_a_crowd_near_one_is_enlarged_below():
+    good = [record(config(mixer), 0.95, state=4000) for mixer in ("ramnet", "attention", "gla")]
+    assert len(fig3.figure(fig3.table(frame(*good))).axes) == 1
+    points = fig3.table(frame(*good, record(config("rwkv7"), 0.99, state=4096), record(config("h3"), 0.2, state=64)))
+    figure = fig3.figure(points)
+    main, top = figure.axes
+    assert drawn(main) == drawn(top) and len(drawn(main)[0]) == 5
+    assert main.get_ylim() == (0, 1) and top.get_ylim()[0] == 0.9 < 1 < top.get_ylim()[1]
+    assert main.get_xlim() == top.get_xlim() and not main.get_xlabel() and "state size" in top.get_xlabel()
+    heights = {c.get_label(): c.lines[0].get_zorder() for c in main.containers}
+    assert max(heights, key=heights.get) == "RAM-Net"  # on top of what it is compared with
+
+
 def test_by_active_state_models_of_one_active_size_compete():
     points = fig3_active.table(FRAME)
     assert points[["mixer", "active_state_size", "state_size"]].values.tolist() == [
