@@ -1,4 +1,4 @@
-"""Accuracy against RAM-Net's decay, CAPE, temperature and proxy gradient: a panel for each sweep with records."""
+"""Accuracy against RAM-Net's decay, CAPE, temperature, proxy gradient and annealing of K: a panel for each sweep."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ PANELS = {
         r"Decay exponent $\gamma$",
         {"proxy_gradient": lambda on: GRADIENTS[not on]},
     ),
+    "anneal": Panel("top_k", "Slots per access $K$", {"annealing": str, "slots": "$M$ = {}".format}, axis="log"),
 }
 SWEEPS = tuple(PANELS)
 

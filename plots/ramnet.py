@@ -15,15 +15,19 @@ NAME = "ramnet"
 
 SETTINGS = (
     "design", "below", "order", "sub_dim", "slots", "top_k", "train_top_k", "head_v_dim", "gamma", "cape", "alpha_init",
-    "learnable_temperature", "proxy_gradient",
+    "learnable_temperature", "proxy_gradient", "annealing",
 )  # fmt: skip
+
+#: When training comes down to K slots: on the way, never, or at once.
+ANNEALING = SHRUNK, NEVER, AT_ONCE = "shrunk to K", "never shrunk", "K throughout"
 
 
 def settings(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows whose last mixer is RAM-Net, with the settings of that layer as columns.
 
     Columns added: ``SETTINGS``. ``design`` is where in the stack it is and whether any layer has CAPE, ``below`` what
-    lies below it, both in words; ``slots`` is M, ``train_top_k`` K at the start of training, ``cape`` counts heads.
+    lies below it, both in words; ``slots`` is M, ``train_top_k`` K at the start of training, ``cape`` counts heads,
+    ``annealing`` is of ``ANNEALING``.
     """
     frame = frame[frame["stack"].str.split(" ").str[-1] == NAME]
     rows = [_settings(row) for row in frame.to_dict("records")]
@@ -36,13 +40,15 @@ def _settings(row: Mapping[Any, Any]) -> dict[str, Any]:
     train_top_k = layer["train_top_k"]
     head_v_dim = layer["head_v_dim"]
     names = row["stack"].split(" ")[:-1]
+    started = default_train_top_k(slots, layer["top_k"]) if train_top_k is None else train_top_k
     cape = [_cape_heads(layer), *(_cape_heads(_options(row, f"{i}.")) for i, n in enumerate(names) if n == NAME)]
     return {
         "design": design(row["stack"]) + (", with CAPE" if any(cape) else ""),
         "below": ", ".join(_describe(row, i, name) for i, name in enumerate(names)) or "nothing",
         "slots": slots,
         "cape": cape[0],
-        "train_top_k": default_train_top_k(slots, layer["top_k"]) if train_top_k is None else train_top_k,
+        "train_top_k": started,
+        "annealing": ANNEALING[2 if started == layer["top_k"] else layer["anneal_start"] >= 1],
         "head_v_dim": max(1, row["d_model"] // layer["num_heads"]) if head_v_dim is None else head_v_dim,
         **{name: layer[name] for name in ("order", "sub_dim", "top_k", "gamma", "alpha_init")},
         **{name: bool(layer[name]) for name in ("learnable_temperature", "proxy_gradient")},

@@ -22,6 +22,7 @@ _SWEEPS = {
         "temperature",
         "proxy_gradient",
         "trainability",
+        "anneal",
         "published",
     )
 }

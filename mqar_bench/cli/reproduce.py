@@ -158,7 +158,7 @@ def _draw(store: Store, name: str, scale: str, table: pd.DataFrame) -> str:
 
 
 def _claims(name: str, table: pd.DataFrame) -> list[Claim]:
-    from mqar_bench.report.claims import above_at_equal_state, helps, more_slots_help, overlap_decides, rises
+    from mqar_bench.report.claims import above_at_equal_state, helps, lasts, more_slots_help, overlap_decides, rises
 
     if name == "fig3":
         return above_at_equal_state(table)
@@ -167,12 +167,15 @@ def _claims(name: str, table: pd.DataFrame) -> list[Claim]:
         return [claim for sweep, what in axes for claim in rises(table, sweep, what)]
     if name == "ablations":
         from plots.ablations import GRADIENTS, TEMPERATURES
+        from plots.ramnet import NEVER, SHRUNK
 
-        claims = rises(table, "cape", "the heads with CAPE in the last layer", falls=True)
+        claims = rises(table, "cape", "CAPE in more heads of the last layer", falls=True)
         claims += helps(table, "temperature", "learning the temperature, by where it starts,", *TEMPERATURES)
-        return claims + helps(table, "proxy_gradient", "the proxy gradient, by gamma,", *GRADIENTS)
+        claims += helps(table, "proxy_gradient", "the proxy gradient, by gamma,", *GRADIENTS)
+        what = "of 64 slots, training with more than K to the end, by K,"
+        return claims + helps(table, "anneal", what, *(f"{how}, $M$ = 64" for how in (NEVER, SHRUNK)))
     if name == "trainability":
         from plots.trainability import RECIPES
 
-        return overlap_decides(table) + more_slots_help(table, *RECIPES)
+        return overlap_decides(table) + more_slots_help(table, *RECIPES) + lasts(table)
     return []

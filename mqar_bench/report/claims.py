@@ -97,7 +97,7 @@ def overlap_decides(cells: pd.DataFrame) -> list[Claim]:
     """For each width of a slot and recipe of the trainability table: does K * K / M decide what is learnt?
 
     yes: a threshold parts what gets to 0.9 from what does not. in part: the best one errs for less than a quarter.
-    no: for more, or all is learnt, or nothing.
+    no: for more, or it has all on one side.
     """
     claims = []
     for (width, recipe), those in cells.groupby(["head_v_dim", "recipe"], sort=False):
@@ -111,13 +111,32 @@ def overlap_decides(cells: pd.DataFrame) -> list[Claim]:
         errors = [int(((those["ratio"] >= t) != learnt).sum()) for t in thresholds]
         least = min(errors)
         best = thresholds[errors.index(least)]
-        answer = "yes" if least == 0 else "in part" if 4 * least < len(those) else "no"
         above = those["ratio"] >= best
+        answer = "yes" if least == 0 else "in part" if 4 * least < len(those) and not above.all() else "no"
         evidence = (
             f"from {best:g} on {int(learnt[above].sum())} of {int(above.sum())} are learnt,"
             f" below {int(learnt[~above].sum())} of {int((~above).sum())}"
         )
         claims.append(Claim(text, answer, evidence))
+    return claims
+
+
+def lasts(cells: pd.DataFrame, accuracy: float = 0.9) -> list[Claim]:
+    """For each width of a slot and recipe of the trainability table: does what once got to 0.9 end there?
+
+    yes: all of it, by the mean over seeds of the last accuracies. in part: some. Those that fell are listed.
+    """
+    claims = []
+    for (width, recipe), those in cells.groupby(["head_v_dim", "recipe"], sort=False):
+        learnt = those[those["steps_to_90"].notna()]
+        if learnt.empty:
+            continue
+        fell = learnt[learnt["accuracy"] < accuracy - TOLERANCE]
+        answer = "yes" if fell.empty else "in part" if len(fell) < len(learnt) else "no"
+        evidence = f"{len(learnt) - len(fell)} of {len(learnt)} (M, K) end at {accuracy:g}" + "".join(
+            f"; M = {m}, K = {k} at {end:.3f}" for m, k, end in fell[["slots", "top_k", "accuracy"]].to_numpy(object)
+        )
+        claims.append(Claim(f"what is learnt lasts until the end of training, D = {width}, {recipe}", answer, evidence))
     return claims
 
 

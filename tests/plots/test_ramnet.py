@@ -29,6 +29,13 @@ def test_options_that_are_given_are_taken_also_where_other_runs_lack_them():
     assert rows[1]["gamma"] == 1.0 and rows[1]["learnable_temperature"] is True and rows[1]["cape"] == 0
 
 
+def test_annealing_is_on_the_way_never_or_over_at_once():
+    given = ({}, {"anneal_start": 1.0, "anneal_end": 1.0}, {"train_top_k": 4}, {"top_k": 16})
+    rows = settings(*(config("ramnet", **({"order": 3, "sub_dim": 4, "top_k": 4} | options)) for options in given))
+    # 16 of 64 is what training starts with by default
+    assert rows["annealing"].tolist() == ["shrunk to K", "never shrunk", "K throughout", "K throughout"]
+
+
 def test_layers_below_are_described_with_their_cape():
     def below(**options):
         return {"name": "ramnet", "options": options}

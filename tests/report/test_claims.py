@@ -1,7 +1,15 @@
 import pandas as pd
 import pytest
 
-from mqar_bench.report.claims import above_at_equal_state, helps, locality, more_slots_help, overlap_decides, rises
+from mqar_bench.report.claims import (
+    above_at_equal_state,
+    helps,
+    lasts,
+    locality,
+    more_slots_help,
+    overlap_decides,
+    rises,
+)
 
 
 def points(**mixers) -> pd.DataFrame:
@@ -117,6 +125,11 @@ def cells(learnt, recipe="more"):
             "in part",
             "from 0.25 on 3 of 4 are learnt, below 0 of 1",
         ),
+        (
+            {(64, 2): True, (64, 4): False, (64, 8): True, (64, 16): True, (64, 32): True},
+            "no",  # a threshold below all parts nothing
+            "from 0.0625 on 4 of 5 are learnt, below 0 of 0",
+        ),
         ({(64, 2): True, (64, 8): True}, "no", "2 of 2 learnt, at K * K / M from 0.0625 to 1"),
     ],
 )
@@ -156,3 +169,18 @@ def test_locality_is_what_the_order_of_tokens_adds(lru, answer):
     (claim,) = locality(pd.DataFrame(rows))
     assert claim.answer == answer and claim.text == "reads near in time share slots, with CAPE, M = 256"
     assert f"LRU {lru:.2f}, LRU with tokens shuffled 0.30" in claim.evidence
+
+
+@pytest.mark.parametrize(
+    "ends, answer, evidence",
+    [
+        ((0.95, 0.895), "yes", "2 of 2 (M, K) end at 0.9"),  # within the tolerance
+        ((0.95, 0.2), "in part", "1 of 2 (M, K) end at 0.9; M = 64, K = 8 at 0.200"),
+        ((0.1, 0.2), "no", "0 of 2 (M, K) end at 0.9; M = 64, K = 4 at 0.100; M = 64, K = 8 at 0.200"),
+    ],
+)
+def test_lasts(ends, answer, evidence):
+    table = cells({(64, 4): True, (64, 8): True, (64, 2): False}).assign(accuracy=[*ends, 0.1])
+    (claim,) = lasts(table)
+    assert (claim.answer, claim.evidence) == (answer, evidence) and "D = 32, more" in claim.text
+    assert lasts(table[table["top_k"] == 2]) == []
