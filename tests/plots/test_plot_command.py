@@ -56,7 +56,10 @@ def test_one_scale_is_drawn_for_all_sweeps(plot):
             "fig3",
             "error: no records of fig3 in results: `mqar-bench sweep fig3 --scale demo` makes some (there is top_k)",
         ),
-        ("ablations --scale laptop", "no records of gamma or cape or temperature or proxy_gradient at scale laptop in"),
+        (
+            "ablations --scale laptop",
+            "no records of gamma or cape or temperature or proxy_gradient or anneal at scale laptop in",
+        ),
         ("fig3 --sweep topk", "error: no sweep named 'topk': did you mean 'top_k'?"),
         ("fig3 --sweep top_k --sweep topk", "error: no sweep named 'topk': did you mean 'top_k'?"),
         ("fig3 --scale paper", "error: no records at scale paper in results: there is top_k at laptop"),
