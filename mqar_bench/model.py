@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -132,8 +133,12 @@ def at_positions(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def supervised_loss(logits: Tensor, answers: Tensor) -> Tensor:
-    """Mean cross-entropy of ``[B, P, vocab]`` against ``[B, P]``: the dense loss with its ignored labels left out."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), answers.flatten())
+    """Mean cross-entropy of ``[B, P, vocab]`` against ``[B, P]``: the dense loss with its ignored labels left out.
+
+    In float32 at least.
+    """
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return F.cross_entropy(logits.flatten(0, 1).to(wide), answers.flatten())
 
 
 def count_parameters(model: nn.Module) -> int:

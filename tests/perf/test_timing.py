@@ -27,14 +27,30 @@ def test_calls_are_bounded_by_number_and_time(repeats, seconds, expected):
     assert len(calls) == expected + WARM_UP
 
 
-def test_time_is_of_the_call():
-    timing = measure(lambda: time.sleep(0.01), CPU, 5, 1.0)
-    assert 0.01 <= timing.low <= timing.median <= timing.high < 0.1
+@pytest.fixture
+def clock(monkeypatch):
+    """Time passes only where a test says so: a real clock would time whatever else the machine does, too."""
+
+    class Clock:
+        now = 0.0
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    return clock
 
 
-def test_the_first_call_is_not_timed():
-    pauses = iter([0.2])
-    assert measure(lambda: time.sleep(next(pauses, 0)), CPU, 5, 1.0).high < 0.1
+def test_time_is_of_the_call(clock):
+    timing = measure(lambda: clock.sleep(0.25), CPU, 5, 2.0)
+    assert (timing.low, timing.median, timing.high) == (0.25, 0.25, 0.25)
+
+
+def test_the_first_calls_are_not_timed(clock):
+    pauses = iter([8.0] * WARM_UP)
+    timing = measure(lambda: clock.sleep(next(pauses, 0.25)), CPU, 5, 100.0)
+    assert (timing.low, timing.high) == (0.25, 0.25)
 
 
 def test_copy_bandwidth_is_of_this_world():

@@ -1,5 +1,8 @@
 """The same model, from the same weights, on the same batches, in Zoology's trainer and in ours: the losses.
 
+In float64, where no machine's rounding comes near a choice between two slots, nor near the 1e-8 that AdamW adds to the
+root of squared gradients (a bias on keys has none but rounding: in float32 its steps are noise as large as the rate).
+
 ZOOLOGY=CHECKOUT python -m tests.zoology.parity      write Zoology's losses to tests/golden/zoology_losses.json
 """
 
@@ -65,23 +68,25 @@ def our_name(name: str) -> str:
     return name.replace(".sequence_mixer.mixer.", ".sequence_mixer.")
 
 
-def set_weights(model: torch.nn.Module) -> None:
-    """The same in both, from the names of the parameters alone."""
-    generator = np.random.default_rng(0)
+def set_weights(model: torch.nn.Module, shaken: float = 0.0) -> None:
+    """The same in both, from the names of the parameters alone; ``shaken``: by this share of each, up or down."""
+    model.double()
+    generator, coin = np.random.default_rng(0), np.random.default_rng(1)
     parameters = {our_name(name): p for name, p in model.named_parameters() if not name.startswith("lm_head")}
     for name, parameter in sorted(parameters.items()):
-        draw = torch.from_numpy(generator.standard_normal(parameter.shape)).float()
+        draw = torch.from_numpy(generator.standard_normal(parameter.shape))
         scale = 0.1 if "q_proj" in name or "k_proj" in name else 0.02
         start = 1.0 if "norm" in name and name.endswith("weight") or name == "ln_f.weight" else 0.0
         with torch.no_grad():
             parameter.copy_(start + scale * draw)
+            parameter *= 1 + shaken * torch.from_numpy(coin.choice([-1.0, 1.0], parameter.shape))
 
 
-def our_losses(name: str) -> list[float]:
+def our_losses(name: str, shaken: float = 0.0) -> list[float]:
     run: RunConfig = translate(config_of(name, shim, shim.MQARConfig), "parity", "zoology", Notes())
     with torch.random.fork_rng():
         model = LanguageModel(run.model).train()
-    set_weights(model)
+    set_weights(model, shaken)
     optimizer = torch.optim.AdamW(parameter_groups(model, run.train), lr=run.train.learning_rate, fused=True)
     losses = []
     for batch in batches():
