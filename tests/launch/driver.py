@@ -1,6 +1,7 @@
 """The command line with a sweep from a file: ``driver.py CONFIGS.json SAVE_SECONDS sweep faults --scale ...``."""
 
 import json
+import signal
 import sys
 from functools import partial
 
@@ -16,4 +17,5 @@ with open(file) as text:
     configs = [RunConfig.model_validate(each) for each in json.load(text)]
 sweeps.load = lambda *_: configs
 sweep.Task = partial(Task, save_every=float(save_every))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background, where shells ignore it
 main()
