@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import platform
-import resource
-import subprocess
-import sys
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from mqar_bench.config import Frozen, RunConfig
+from mqar_bench.machine.hardware import device_name
+from mqar_bench.machine.software import git_state, package_versions
 
 #: Version of the record's form. A reader refuses records of another version.
 SCHEMA_VERSION = 1
@@ -85,13 +80,12 @@ class RunResult(Frozen):
 
 
 def provenance(device: torch.device, started_at: str) -> Provenance:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     commit, dirty = git_state()
     return Provenance(
-        device=name,
+        device=device_name(device),
         threads=torch.get_num_threads(),
         python=platform.python_version(),
-        versions=dict(package_versions()),
+        versions=package_versions(),
         git_commit=commit,
         git_dirty=dirty,
         started_at=started_at,
@@ -101,66 +95,3 @@ def provenance(device: torch.device, started_at: str) -> Provenance:
 def now() -> str:
     """The time in ISO 8601, UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@cache
-def package_versions() -> tuple[tuple[str, str], ...]:
-    found = []
-    for package in ("mqar-bench", "torch", "numpy", "numba", "triton", "flash-linear-attention"):
-        try:
-            found.append((package, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return tuple(found)
-
-
-@cache
-def git_state() -> tuple[str | None, bool | None]:
-    """Commit of the checkout this package runs from, and whether it has changes; (None, None) outside of one."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None, None
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return commit, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-@cache
-def cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Start a new peak, where the system can."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with contextlib.suppress(OSError):  # where it fails, the peak is that of the process so far
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: allocated on the GPU, or resident in this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

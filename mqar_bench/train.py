@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from mqar_bench.checkpoint import Snapshot, Tally, encode, restore, snapshot
 from mqar_bench.config import RunConfig, TrainConfig
 from mqar_bench.data import Batch, TaskData, shared_data
+from mqar_bench.machine.hardware import peak_memory, reset_peak_memory
 from mqar_bench.model import LanguageModel, count_parameters, supervised_loss
-from mqar_bench.result import Epoch, RunResult, now, peak_memory, provenance, reset_peak_memory
+from mqar_bench.result import Epoch, RunResult, now, provenance
 
 
 class Divergence(RuntimeError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import difflib
-import importlib.metadata
 import os
 import sys
 import time
@@ -79,7 +78,9 @@ def _start(
     if os.getcwd() not in sys.path:  # the user's own mixers; last, so that nothing here is hidden by them
         sys.path.append(os.getcwd())
     if version:
-        print(f"mqar-bench {_version()}")
+        from mqar_bench.machine.software import NAME, read_project
+
+        print(f"{NAME} {read_project().version}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
@@ -110,13 +111,3 @@ def hint(given: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(given, known, 1)
     return f": did you mean {close[0]!r}?" if close else f": there is {', '.join(known)}"
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("mqar-bench")
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-        import tomllib
-
-        with open(Path(__file__).parents[2] / "pyproject.toml", "rb") as file:
-            return tomllib.load(file)["project"]["version"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -40,40 +38,23 @@ def doctor(
     """
     from rich.console import Console
 
-    from mqar_bench.doctor.examine import examine
-    from mqar_bench.doctor.report import conclude, count_fixes, print_section, to_json
+    from mqar_bench.doctor import examine
+    from mqar_bench.doctor.sections import count_fixes, to_json
 
     if address is not None and not ray:
         raise typer.BadParameter("--address and --no-ray exclude each other")
-    console = Console(highlight=False)
-    sections = []
-    with _progress() as tell:
-        for section in examine(results, address, ray, tell):
-            tell("")
+    console, sections = Console(highlight=False), []
+    # what is being looked at, on a terminal
+    with Console(stderr=True, highlight=False).status("versions") as status:
+        for section in examine.examine(results, address, ray, status.update):
             sections.append(section)
             if format is DoctorFormat.table:
-                print_section(section, console)
+                status.stop()
+                section.print(console)
+                status.start()
+    fixes = count_fixes(sections)
     if format is DoctorFormat.json:
         print(json.dumps(to_json(sections), indent=1))
     else:
-        print(conclude(sections))
-    raise typer.Exit(1 if count_fixes(sections) else 0)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A function that shows what is being looked at, on a terminal; nothing, with an empty text."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda text: None
-        return
-    with console.status("") as status:
-        status.stop()
-
-        def tell(text: str) -> None:
-            status.update(text)
-            (status.start if text else status.stop)()
-
-        yield tell
+        print("everything works" if not fixes else f"{fixes} thing{'s' * (fixes != 1)} to fix")
+    raise typer.Exit(1 if fixes else 0)

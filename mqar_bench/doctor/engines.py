@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 import mixers
-from mqar_bench.doctor.check import Check
+from mqar_bench.doctor.sections import Check
 from mqar_bench.launch.worker import describe
 
 D_MODEL = 64
@@ -46,30 +46,28 @@ def check_engines(device: torch.device, tell: Callable[[str], None]) -> list[Che
 def check_mixer(name: str, device: torch.device, tell: Callable[[str], None]) -> Check:
     """One mixer: its engines, and a forward and backward pass."""
     tell(name)
+    engines, values = "", {"works": False}
     try:
         with torch.random.fork_rng(devices=[0] if device.type == "cuda" else []):
             torch.manual_seed(0)
             mixer = mixers.build(name, D_MODEL)
         training, decoding = mixer.engine(device), mixer.engine(device, decoding=True)
-    except Exception as error:
-        return _failed(name, "", error)
-    values = {"training": training.name, "decoding": decoding.name, "works": False}
-    engines = f"{training.name:<9} {decoding.name:<9}"
-    if {training.name, decoding.name} & COMPILED:
-        tell(f"{name}, which is compiled the first time: it may take a while")
-    try:
+        engines = f"{training.name:<9} {decoding.name:<9} "
+        values = {"training": training.name, "decoding": decoding.name, "works": False}
+        if {training.name, decoding.name} & COMPILED:
+            tell(f"{name}, which is compiled the first time: it may take a while")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             finite = _passes(mixer.to(device), device)
-    except Exception as error:
-        return _failed(name, engines, error, values)
+    except Exception as error:  # whatever a library or its compiler raises on this machine
+        fix = next((hint for part, hint in HINTS.items() if part in str(error)), None)
+        return Check(name, f"{engines}{describe(error)}", "FIX", fix, values)
     if not finite:
-        return Check(name, f"{engines} gives numbers that are not finite", "FIX", values=values)
+        return Check(name, f"{engines}gives numbers that are not finite", "FIX", values=values)
     values["works"] = True
-    reason = training.reason or decoding.reason
-    if reason:
-        return Check(name, f"{engines} works, but not at its fastest: {reason}", "note", values=values)
-    return Check(name, f"{engines} works", values=values)
+    if reason := training.reason or decoding.reason:
+        return Check(name, f"{engines}works, but not at its fastest: {reason}", "note", values=values)
+    return Check(name, f"{engines}works", values=values)
 
 
 def explain(checks: list[Check]) -> str:
@@ -85,9 +83,3 @@ def _passes(mixer: mixers.SequenceMixer, device: torch.device) -> bool:
     y.square().mean().backward()
     gradients = [p.grad for p in (x, *mixer.parameters()) if p.grad is not None]
     return all(bool(tensor.isfinite().all()) for tensor in (y, *gradients))
-
-
-def _failed(name: str, engines: str, error: Exception, values: dict | None = None) -> Check:
-    text = describe(error)
-    fix = next((hint for part, hint in HINTS.items() if part in str(error)), None)
-    return Check(name, f"{engines} {text}".strip(), "FIX", fix, values or {"works": False})

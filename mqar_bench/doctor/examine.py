@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mqar_bench.doctor.check import Check, Section
+from mqar_bench.doctor.sections import Check, Section
 from mqar_bench.doctor.versions import check_versions
 
 
@@ -18,13 +18,13 @@ def examine(results: Path, address: str | None, use_ray: bool, tell: Callable[[s
         use_ray: without it Ray is left alone.
         tell: told what is being looked at.
     """
-    tell("versions")
     versions = Section("Versions", tuple(check_versions()))
     yield versions
     try:
         from mqar_bench.doctor.engines import check_engines, explain
         from mqar_bench.doctor.folder import check_folder
-        from mqar_bench.doctor.machine import check_machine
+        from mqar_bench.doctor.hardware import check_hardware
+        from mqar_bench.doctor.ray_check import check_ray
         from mqar_bench.train import pick_device
     except (ImportError, OSError) as error:  # a missing package, or one whose libraries do not load
         known = any(check.mark == "FIX" for check in versions.checks)
@@ -32,20 +32,13 @@ def examine(results: Path, address: str | None, use_ray: bool, tell: Callable[[s
         yield Section("The rest", (Check("imports", text, "note" if known else "FIX"),))
         return
     tell("machine")
-    yield Section("Machine", tuple(check_machine()))
+    yield Section("Machine", tuple(check_hardware()))
     device = pick_device("auto")
     mixers = check_engines(device, tell)
     title = f"Mixers on {device.type}: engine in training, in decoding, and whether it trains"
     yield Section(title, tuple(mixers), explain(mixers))
-    yield Section("Ray", tuple(_ray(address, use_ray, device.type == "cuda", tell)))
+    tell("Ray starts, which takes about 10 seconds" if address is None else f"the Ray cluster at {address}")
+    ray = check_ray(address, device.type == "cuda") if use_ray else [Check("ray", "not tried")]
+    yield Section("Ray", tuple(ray))
     tell(f"folder {results}")
     yield Section("Records", tuple(check_folder(results)))
-
-
-def _ray(address: str | None, use_ray: bool, sees_gpu: bool, tell: Callable[[str], None]) -> list[Check]:
-    from mqar_bench.doctor.ray_check import check_ray
-
-    if not use_ray:
-        return [Check("ray", "not tried")]
-    tell("Ray starts, which takes about 10 seconds" if address is None else f"the Ray cluster at {address}")
-    return check_ray(address, sees_gpu)

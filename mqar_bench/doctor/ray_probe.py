@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import signal
 import sys
 from typing import Any
@@ -35,28 +36,13 @@ def probe_ray(address: str | None) -> dict[str, Any]:
         options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     ray.init(address=address or "local", **options)
     try:
-
-        def host() -> str:
-            import socket
-
-            return socket.gethostname()
-
-        found = ray.get(ray.remote(host).options(num_cpus=0).remote(), timeout=TASK_SECONDS)
-        alive = [node for node in ray.nodes() if node["Alive"]]
+        host = ray.get(ray.remote(platform.node).options(num_cpus=0).remote(), timeout=TASK_SECONDS)
+        nodes = sum(node["Alive"] for node in ray.nodes())
         there = ray.cluster_resources()
     finally:
         ray.shutdown()
     resources = {"cpus": there.get("CPU", 0.0), "gpus": there.get("GPU", 0.0)}
-    return {"version": ray.__version__, "nodes": len(alive), **resources, "host": found}
-
-
-def main() -> None:
-    signal.alarm(LIFETIME_SECONDS)
-    try:
-        answer = probe_ray(sys.argv[1] if len(sys.argv) > 1 else None)
-    except Exception as error:
-        answer = {"error": _explain(error), "kind": type(error).__name__}
-    print(json.dumps(answer), flush=True)
+    return {"version": ray.__version__, "nodes": nodes, **resources, "host": host}
 
 
 def _explain(error: BaseException) -> str:
@@ -66,4 +52,9 @@ def _explain(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    signal.alarm(LIFETIME_SECONDS)
+    try:
+        answer = probe_ray(sys.argv[1] if len(sys.argv) > 1 else None)
+    except Exception as error:
+        answer = {"error": _explain(error), "kind": type(error).__name__}
+    print(json.dumps(answer), flush=True)

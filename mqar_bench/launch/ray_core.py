@@ -14,8 +14,9 @@ from mqar_bench.launch.executor import Event, Lost, Paused, Task, Tell
 from mqar_bench.launch.ray_start import dead_part, import_ray, join, start, stop
 from mqar_bench.launch.share import Arrays, to_arrays
 from mqar_bench.launch.worker import describe, failure
+from mqar_bench.machine.software import git_state
 from mqar_bench.overrides import UsageError
-from mqar_bench.result import RunResult, git_state, now
+from mqar_bench.result import RunResult, now
 
 #: Of a task: config in JSON, checkpoint, seconds, when these are over by ``time.time()``, and how often to save.
 PlainTask = tuple[str, bytes | None, float | None, float | None, float | None]

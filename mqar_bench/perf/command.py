@@ -192,6 +192,9 @@ def _device(name: str) -> torch.device:
 
 
 def _shape(device: str, given: dict) -> Shape:
+    import torch
+
+    from mqar_bench.machine.hardware import device_memory
     from mqar_bench.overrides import UsageError
     from mqar_bench.perf.shape import DEFAULTS
 
@@ -200,22 +203,13 @@ def _shape(device: str, given: dict) -> Shape:
         raise UsageError(f"--order {shape.order} --sub-dim {shape.sub_dim}: 2^31 slots or more")
     if shape.top_k > shape.slots:
         raise UsageError(f"--top-k {shape.top_k}: there are only {shape.sub_dim}^{shape.order} = {shape.slots} slots")
-    needed, there = shape.least_bytes, _memory(device)
+    needed, there = shape.least_bytes, device_memory(torch.device(device))
     if needed > there:
         raise UsageError(
             f"these sizes take at least {needed / 2**30:.1f} GiB, {device} has {there / 2**30:.1f} GiB:"
             " make --batch, --decode-batch, --length, --heads, --width or --order smaller"
         )
     return shape
-
-
-def _memory(device: str) -> int:
-    """Bytes of the device's memory."""
-    import torch
-
-    from mqar_bench.doctor.limits import measure_memory
-
-    return torch.cuda.get_device_properties().total_memory if device == "cuda" else measure_memory().total
 
 
 def _engines(names: list[str], device: torch.device, shape: Shape) -> tuple[Backend, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from mqar_bench.machine.hardware import show_bytes
 from mqar_bench.perf import CASES
 from mqar_bench.perf.record import PerfRecord, Row, Target
 from mqar_bench.perf.timing import Timing
@@ -88,10 +89,6 @@ def show_seconds(seconds: float) -> str:
 def show_spread(timing: Timing) -> str:
     """How far the percentiles lie from the median."""
     return f"{timing.low / timing.median - 1:+.0%} {timing.high / timing.median - 1:+.0%}"
-
-
-def show_bytes(count: int) -> str:
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def show_count(count: int) -> str:

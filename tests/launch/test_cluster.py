@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mqar_bench.result import git_state
+from mqar_bench.machine.software import git_state
 from tests.launch.drivers import PATIENCE, run_of
 from tests.launch.family import CAN_WATCH, is_running, kill, session, wait_for_the_end_of, wait_until, workers
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-from pathlib import Path
 
 import torch
 
-from mqar_bench.doctor.check import Check
-from mqar_bench.doctor.limits import count_cores, measure_memory
-from mqar_bench.doctor.processes import run_bounded
-from mqar_bench.perf.report import show_bytes
-from mqar_bench.result import cpu_name
+from mqar_bench.doctor.sections import Check
+from mqar_bench.machine.hardware import count_cores, cpu_name, measure_memory, show_bytes
+from mqar_bench.machine.processes import run_bounded
 
 #: Below this a run of the default scale may be killed for memory.
 LITTLE_MEMORY = 2 * 2**30
 
 
-def check_machine() -> list[Check]:
-    cores = count_cores()
-    gpus = check_gpus()
+def check_hardware() -> list[Check]:
     per_run = 1 if torch.cuda.is_available() else 0
     what = "a GPU for each run of a sweep" if per_run else "runs train on the CPU"
     default = Check("--gpus-per-run", f"{per_run} by default: {what}", values={"default": per_run})
-    return [_cores(), _memory(), _threads(cores.usable), _waiting(), *_numba(), *gpus, default]
+    return [_cores(), _memory(), _threads(), _waiting(), *check_gpus(), default]
 
 
 def _cores() -> Check:
@@ -37,20 +31,20 @@ def _cores() -> Check:
 
 
 def _memory() -> Check:
-    total, available, limited = measure_memory()
-    text = f"{show_bytes(total)}{', the limit of the control group' if limited else ''}"
-    values = {"total": total, "available": available, "limited": limited}
-    if available is None:
-        return Check("memory", text, values=values)
-    text = f"{show_bytes(available)} available of {text}"
-    if available < LITTLE_MEMORY:
-        return Check("memory", text, "note", "runs may be killed: fewer at a time with --jobs", values)
-    return Check("memory", text, values=values)
+    memory = measure_memory()
+    text = f"{show_bytes(memory.total)}{', the limit of the control group' if memory.limited else ''}"
+    if memory.available is None:
+        return Check("memory", text, values=memory._asdict())
+    text = f"{show_bytes(memory.available)} available of {text}"
+    if memory.available < LITTLE_MEMORY:
+        fix = "runs may be killed: fewer at a time with --jobs"
+        return Check("memory", text, "note", fix, memory._asdict())
+    return Check("memory", text, values=memory._asdict())
 
 
-def _threads(usable: int) -> Check:
+def _threads() -> Check:
     """Of torch; the CPU engines compiled with numba run in as many, of their own."""
-    threads = torch.get_num_threads()
+    threads, usable = torch.get_num_threads(), count_cores().usable
     text = f"{threads} of torch, and as many for numba's kernels"
     if threads > usable:
         fix = f"more than the cores usable slow one another down: export OMP_NUM_THREADS={usable}"
@@ -66,24 +60,19 @@ def _waiting() -> Check:
     return Check("OMP_WAIT_POLICY", policy or "not set", "note", fix, {"value": policy})
 
 
-def _numba() -> list[Check]:
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0"):
-        return []
-    return [Check("NUMBA_DISABLE_JIT", "set: RAM-Net's CPU engine is interpreted", "note", "unset NUMBA_DISABLE_JIT")]
-
-
 def check_gpus() -> list[Check]:
     """The GPUs that torch sees, or why it does not see those that are there."""
     if torch.cuda.is_available():
         return [_gpu(i) for i in range(torch.cuda.device_count())]
-    there = nvidia_gpus()
+    asked = run_bounded(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], 20)
+    there = [line.strip() for line in asked.stdout.splitlines() if line.strip()] if asked.code == 0 else []
+    values = {"there": there}
     if not there:
-        return [Check("GPU", "none", values={"there": []})]
-    text, values = f"{', '.join(there)}, which torch does not see", {"there": there}
+        return [Check("GPU", "none", values=values)]
+    text, hidden = f"{', '.join(there)}, which torch does not see", os.environ.get("CUDA_VISIBLE_DEVICES")
     if torch.version.cuda is None:
         fix = "pip uninstall -y torch && pip install torch"
         return [Check("GPU", f"{text}: torch {torch.__version__} is built for CPUs", "FIX", fix, values)]
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None:
         fix = "unset CUDA_VISIBLE_DEVICES, unless it is meant so"
         return [Check("GPU", f"{text}: CUDA_VISIBLE_DEVICES is {hidden!r}", "note", fix, values)]
@@ -97,28 +86,10 @@ def _gpu(index: int) -> Check:
     with torch.cuda.device(index):
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         free, total = torch.cuda.mem_get_info()
-    text = (
-        f"{properties.name}, {show_bytes(free)} available of {show_bytes(total)}, compute capability {capability},"
-        f" {'bf16' if bf16 else 'no bf16'}"
-    )
+    room = f"{show_bytes(free)} available of {show_bytes(total)}"
+    text = f"{properties.name}, {room}, compute capability {capability}, {'bf16' if bf16 else 'no bf16'}"
     values = {"name": properties.name, "capability": capability, "bf16": bf16, "total": total, "available": free}
     return Check(f"GPU {index}", text, values=values)
-
-
-def nvidia_gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that this machine has, whatever torch sees."""
-    if shutil.which("nvidia-smi"):
-        ended = run_bounded(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], 20)
-        if ended.code == 0:
-            return [line.strip() for line in ended.stdout.splitlines() if line.strip()]
-    if not list(Path("/dev").glob("nvidia[0-9]*")):  # a container without the GPUs of its host
-        return []
-    names = []
-    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in path.read_text().splitlines():
-            if line.startswith("Model:"):
-                names.append(line.partition(":")[2].strip())
-    return names
 
 
 def _why_no_cuda() -> str:

@@ -1,11 +1,19 @@
-"""What of the machine this process may use: its CPU affinity, and the limits of its control group (Linux)."""
+"""Processors and memory: what there is, what this process may use of it (Linux: its control groups), what it used."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
+import re
+import resource
+import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 SYSTEM = Path("/")
 
@@ -26,6 +34,17 @@ class Memory(NamedTuple):
     limited: bool
 
 
+@cache
+def cpu_name() -> str:
+    names = re.findall(r"^model name\s*:\s*(.*\S)", _read(SYSTEM / "proc/cpuinfo"), re.MULTILINE)
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def device_name(device: torch.device) -> str:
+    """Of the GPU, or of the CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+
+
 def count_cores(system: Path = SYSTEM) -> Cores:
     there = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
@@ -35,20 +54,44 @@ def count_cores(system: Path = SYSTEM) -> Cores:
 
 
 def measure_memory(system: Path = SYSTEM) -> Memory:
-    total, available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
-    for line in _read(system / "proc/meminfo").splitlines():
-        name, _, value = line.partition(":")
-        if name == "MemTotal":
-            total = int(value.split()[0]) * 1024
-        elif name == "MemAvailable":
-            available = int(value.split()[0]) * 1024
-    limited = False
+    known = {name: int(kib) * 1024 for name, kib in re.findall(r"(\w+): *(\d+)", _read(system / "proc/meminfo"))}
+    total = known.get("MemTotal") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available, limited = known.get("MemAvailable"), False
     for limit, used in _memory_limits(system):
         if limit < total:
             total, limited = limit, True
         if available is not None:
             available = min(available, max(0, limit - used))
     return Memory(total, available, limited)
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes that the GPU has, or that this process may have."""
+    on_gpu = device.type == "cuda"
+    return torch.cuda.get_device_properties(device).total_memory if on_gpu else measure_memory().total
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start a new peak, where the system can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):  # where it fails, the peak is that of the process so far
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: allocated on the GPU, or resident in this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if found := re.search(r"VmHWM:\s*(\d+)", _read(SYSTEM / "proc/self/status")):
+        return int(found[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def show_bytes(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def _cpu_limits(system: Path) -> Iterator[float]:
@@ -63,14 +106,14 @@ def _cpu_limits(system: Path) -> Iterator[float]:
 def _memory_limits(system: Path) -> Iterator[tuple[int, int]]:
     """Limit and use of each group that has a limit; what caches would give back is not in use."""
     for folder in _groups(system, "memory"):
-        for limit_name, used_name, cache in (
+        for limit_name, used_name, cached in (
             ("memory.max", "memory.current", "inactive_file"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
             limit = _read(folder / limit_name)
             if limit and limit != "max":
                 caches = dict(line.split() for line in _read(folder / "memory.stat").splitlines())
-                used = int(_read(folder / used_name) or 0) - int(caches.get(cache, 0))
+                used = int(_read(folder / used_name) or 0) - int(caches.get(cached, 0))
                 yield int(limit), max(0, used)
 
 

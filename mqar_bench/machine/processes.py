@@ -1,0 +1,74 @@
+"""Commands that may hang, or leave processes behind, and must do neither."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+#: How long to go on ending what a command has left: some of it may be in the kernel's hands.
+GRACE_SECONDS = 5.0
+
+#: The code of what could not be started, as in a shell.
+NOT_STARTED = 127
+
+
+class Ended(NamedTuple):
+    """A command that ended, or was ended: then ``code`` is None."""
+
+    code: int | None
+    stdout: str
+    stderr: str
+
+
+def run_bounded(command: Sequence[str], seconds: float, environment: dict[str, str] | None = None) -> Ended:
+    """Run a command for so long at most, in a session of its own of which no process stays."""
+    # files, not pipes: a process that outlives the command would keep a pipe open
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment, start_new_session=True
+            )
+        except OSError as error:
+            return Ended(NOT_STARTED, "", str(error))
+        code = None
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(seconds)
+        finally:
+            _end_session(process)
+        texts = []
+        for file in (stdout, stderr):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+        return Ended(code, *texts)
+
+
+def session(leader: int) -> list[int]:
+    """The live processes of a session by its leader's id, also those whose parent is gone; none without /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            state, _, _, its_session = path.read_text().rpartition(")")[2].split()[:4]  # the name may hold anything
+            if int(its_session) == leader and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def _end_session(process: subprocess.Popen) -> None:
+    """End the command if it runs, and whatever is left of its session."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while (left := session(process.pid)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    process.poll()
