@@ -1,10 +1,11 @@
-"""The bench that the cases measure on: rows in, timings and failures out."""
+"""The bench that the cases measure on: rows in; timings, failures and errors out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -12,15 +13,16 @@ from torch import Tensor
 
 from mixers.ramnet.ops import Backend
 from mqar_bench.perf import PerfError
-from mqar_bench.perf.check import Check
 from mqar_bench.perf.inputs import draw_normal, make_generator
-from mqar_bench.perf.record import Row
+from mqar_bench.perf.record import Check, Role, Row
 from mqar_bench.perf.shape import Shape
 from mqar_bench.perf.timing import capture, flush_buffer, measure
 
 Call = Callable[[], object]
+Results = Callable[[Backend | None, torch.dtype], Mapping[str, Tensor]]
 
-PASSES = ("forward", "backward", "forward + backward")
+#: An engine may have this relative error, or so many times that of plain PyTorch.
+FLOOR, FACTOR = 1e-6, 2.0
 
 
 @dataclass
@@ -40,15 +42,29 @@ class Bench:
     rows: list[Row] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
-    def time(self, row: Row, make: Callable[[], Call], calls: int = 1, graph: bool = False, flush: bool = True) -> None:
+    def check(self, case: str, results: Results, dtype: torch.dtype) -> None:
+        """Compare what each engine gives in ``dtype`` with what the definition, engine None, gives in float64."""
+        exact, plain = results(None, torch.float64), results(None, dtype)
+        for engine in self.engines:
+            self.checks += compare(case, engine, results(engine, dtype), plain, exact)
+
+    def each(self, time: Callable[[Backend, Shape, str], None], bytes_per_token: int, least: int = 1) -> None:
+        """Call ``time``, with a note on the size, for each engine at the whole size; then for the reference, and for
+        each engine again, at one that the reference can do (see ``Shape.for_reference``)."""
+        short, size = self.shape.for_reference(bytes_per_token, self.device.type, least)
+        for shape, note in dict.fromkeys([(self.shape, ""), (short, size)]):
+            for engine in self.engines:
+                time(engine, shape, note)
+        time("reference", short, size)
+
+    def time(self, row: Row, make: Callable[[], Call], tokens: int | None = None, graph: bool = False) -> None:
         """Measure one row and keep it.
 
         Args:
             row: what it is; timing, fractions and memory are filled in.
             make: draws the inputs and returns the call to time.
-            calls: how many tokens or examples a call does; the row's time is that of one.
+            tokens: how many a call does one after another; the row's time is that of one, and no cache is flushed.
             graph: replay the call as a CUDA graph.
-            flush: see ``measure``.
 
         Raises:
             PerfError: it failed, and is an engine of ours. What else fails is a row that says why.
@@ -56,7 +72,7 @@ class Bench:
         if row.role == "peer" and not self.peers:
             return
         try:
-            row = self._measured(row, make, calls, graph, flush)
+            row = self._measured(row, make, tokens, graph)
         except Exception as error:  # whatever a library or its compiler raises on this machine
             if row.role == "ours":
                 raise PerfError(f"{row.case}: {row.name} failed, {row.what}: {reason(error)}") from error
@@ -65,7 +81,7 @@ class Bench:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # the next row may need all of it
 
-    def _measured(self, row: Row, make: Callable[[], Call], calls: int, graph: bool, flush: bool) -> Row:
+    def _measured(self, row: Row, make: Callable[[], Call], tokens: int | None, graph: bool) -> Row:
         on_gpu = self.device.type == "cuda"
         if on_gpu:
             flush_buffer(self.device)
@@ -78,7 +94,7 @@ class Bench:
             torch.cuda.synchronize(self.device)
             peak = torch.cuda.max_memory_allocated(self.device) - before
         timed = capture(call, self.device) if graph else call
-        timing = measure(timed, self.device, self.repeats, self.seconds, flush).divided(calls)
+        timing = measure(timed, self.device, self.repeats, self.seconds, tokens is None, tokens or 1)
         update: dict[str, Any] = {"timing": timing, "peak_memory_bytes": peak}
         if row.minimum_bytes is not None:
             update["fraction_minimum"] = row.minimum_bytes / self.copy_speed / timing.median
@@ -86,6 +102,42 @@ class Bench:
                 moved = row.minimum_bytes + row.row_bytes
                 update["fraction_with_rows"] = moved / self.copy_speed / timing.median
         return row.model_copy(update=update)
+
+
+def role(engine: Backend) -> Role:
+    return "reference" if engine == "reference" else "ours"
+
+
+def compare(
+    case: str, engine: str, got: Mapping[str, Tensor], plain: Mapping[str, Tensor], exact: Mapping[str, Tensor]
+) -> list[Check]:
+    """Check every tensor of ``exact``.
+
+    Args:
+        got: the engine's, in the precision that is measured.
+        plain: the dense PyTorch reference's in the same precision.
+        exact: the reference's in float64.
+
+    Raises:
+        PerfError: an error above twice that of ``plain`` and above 1e-6, or NaN; the message names the tensor.
+    """
+    checks = []
+    for name, tensor in exact.items():
+        error, plain_error = relative_error(got[name], tensor), relative_error(plain[name], tensor)
+        bound = max(FACTOR * plain_error, FLOOR)
+        if not error <= bound:  # a NaN is no less wrong
+            raise PerfError(
+                f"{case}: the {engine} engine is wrong: {name} has a relative error of {error:.2e} against float64,"
+                f" above {bound:.2e}"
+            )
+        checks.append(Check(case=case, engine=engine, tensor=name, error=error, plain_error=plain_error, bound=bound))
+    return checks
+
+
+def relative_error(got: Tensor, exact: Tensor) -> float:
+    """``|got - exact| / |exact|`` in the L2 norm, computed in float64; NaN if anything in ``got`` is."""
+    got, exact = got.detach().double(), exact.detach().double()
+    return float((got - exact).norm() / exact.norm().clamp_min(torch.finfo(torch.float64).tiny))
 
 
 def reason(error: BaseException) -> str:
@@ -116,14 +168,11 @@ def one_pass(what: str, forward: Callable[[], Tensor], leaves: Sequence[Tensor],
 
 def relate(rows: Sequence[Row]) -> list[Row]:
     """The rows with ``times_ours`` filled in: each median over that of our first engine on the same problem."""
-    ours: dict[tuple[str, str, str], float] = {}
-    for row in rows:
-        if row.role == "ours" and row.timing is not None:
-            ours.setdefault((row.case, row.what, row.size), row.timing.median)
+    problem = attrgetter("case", "what", "size")
+    ours = {problem(row): row.timing.median for row in reversed(rows) if row.role == "ours" and row.timing}
     related = []
     for row in rows:
-        base = ours.get((row.case, row.what, row.size))
-        if base and row.timing is not None:
-            row = row.model_copy(update={"times_ours": row.timing.median / base})
+        if row.timing and problem(row) in ours:
+            row = row.model_copy(update={"times_ours": row.timing.median / ours[problem(row)]})
         related.append(row)
     return related

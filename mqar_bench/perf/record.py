@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from mqar_bench.config import Frozen
 from mqar_bench.files import write_atomically
-from mqar_bench.perf.check import Check
 from mqar_bench.perf.shape import Shape
-from mqar_bench.perf.timing import Timing
 from mqar_bench.result import Provenance
 from mqar_bench.store import StoreError
 
 Role = Literal["ours", "reference", "peer"]
+
+
+class Check(Frozen):
+    """One tensor compared: relative L2 errors against float64, ours and plain PyTorch's, and what was allowed."""
+
+    case: str
+    engine: str
+    tensor: str
+    error: float
+    plain_error: float
+    bound: float
+
+
+class Timing(Frozen):
+    """Seconds of one call: the median, and as its spread the 20th and the 80th percentile."""
+
+    median: float
+    low: float
+    high: float
+    repeats: int
 
 
 class Row(Frozen):
@@ -73,28 +93,23 @@ class PerfRecord(Frozen):
 
 
 def check_writable(path: Path) -> None:
-    """Find out before measuring that the record could not be written.
-
-    Raises:
-        StoreError: it could not.
-    """
-    if path.is_dir():
-        raise StoreError(f"cannot write {path}: it is a folder")
-    try:
+    """Find out before measuring that the record could not be written, which raises ``StoreError``."""
+    with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    if not os.access(path.parent, os.W_OK):
-        raise StoreError(f"cannot write {path}: no permission in {path.parent}")
+        tempfile.TemporaryFile(dir=path.parent).close()
+        if path.is_dir():
+            raise OSError("it is a folder")
 
 
 def write(record: PerfRecord, path: Path) -> None:
-    """Write the record so that a reader sees all of it or none.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    try:
+    """Write the record so that a reader sees all of it or none; ``StoreError`` if it cannot be written."""
+    with _told(path):
         write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error

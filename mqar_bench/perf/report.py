@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from torch.utils.benchmark import select_unit, trim_sigfig
+
 from mqar_bench.machine.hardware import show_bytes
 from mqar_bench.perf import CASES
-from mqar_bench.perf.record import PerfRecord, Row, Target
-from mqar_bench.perf.timing import Timing
+from mqar_bench.perf.record import PerfRecord, Row, Target, Timing
 from mqar_bench.show import print_table
 
 #: Header and cell of every column; those with nothing in them are left out, and the first four never are.
@@ -16,7 +17,7 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("engine or peer", lambda row: row.name),
     ("median", lambda row: show_seconds(row.timing.median) if row.timing else "cannot run"),
     ("spread", lambda row: show_spread(row.timing) if row.timing else ""),
-    ("problem", lambda row: ", ".join(filter(None, (row.size, row.note)))),
+    ("problem", lambda row: _problem(row)),
     ("x ours", lambda row: "" if row.times_ours is None else f"{row.times_ours:.3g}"),
     ("in+out", lambda row: _percent(row.fraction_minimum)),
     ("+rows", lambda row: _percent(row.fraction_with_rows)),
@@ -25,31 +26,29 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("memory", lambda row: "" if row.peak_memory_bytes is None else show_bytes(row.peak_memory_bytes)),
 )
 KEPT = 4
-TEXT = ("what", "engine or peer", "problem")
+TEXT = {"what", "engine or peer", "problem"}
 
-LEGEND = (
-    "median and spread (20th to 80th percentile, relative) of a call, of a token in decode, of an example in data;",
-    "x ours: median over that of our first engine on the same problem; state: elements a sequence and head (step: a",
-    "sequence, all layers); in+out: every input and output moved once, at the copy speed, over the median;",
-    "+rows: the rows of a memory that is kept off the chip moved as well (caches can make that more than 100 %).",
-)
+LEGEND = """\
+median and spread (20th to 80th percentile, relative) of a call, or of a token in decode;
+x ours: median over that of our first engine on the same problem; state: elements a sequence and head (step: a
+sequence, all layers); in+out: every input and output moved once, at the copy speed, over the median;
++rows: the rows of a memory that is kept off the chip moved as well (caches can make that more than 100 %)."""
 GPU_LEGEND = "the second-level cache is emptied before each call (not in decode); memory: the most allocated at once."
 
 
 def print_record(record: PerfRecord) -> None:
     """Everything in a record, on standard output."""
-    provenance = record.provenance
+    provenance, on_gpu = record.provenance, record.device_type == "cuda"
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
-    threads = f", {provenance.threads} threads" if record.device_type == "cpu" else ""
+    threads = "" if on_gpu else f", {provenance.threads} threads"
     print(f"{provenance.device}{threads}; Python {provenance.python}, {versions}")
     print(record.shape.label())
     print(f"copies {record.copy_bytes_per_second / 1e9:.1f} GB/s (read + written); {_summary(record)}")
-    print("\n".join(LEGEND))
-    if record.device_type == "cuda":
+    print(LEGEND)
+    if on_gpu:
         print(GPU_LEGEND)
     for case in CASES:
-        rows = [row for row in record.rows if row.case == case]
-        if rows:
+        if rows := [row for row in record.rows if row.case == case]:
             print(f"\n{case}")
             print_rows(rows)
     if record.targets:
@@ -59,17 +58,13 @@ def print_record(record: PerfRecord) -> None:
 
 def print_rows(rows: Sequence[Row]) -> None:
     """One table, and under it why some rows have no time."""
-    columns = [
-        (name, [cell(row) for row in rows])
-        for i, (name, cell) in enumerate(COLUMNS)
-        if i < KEPT or any(cell(row) for row in rows)
-    ]
-    header = [name for name, _ in columns]
-    print_table(header, zip(*(cells for _, cells in columns), strict=True), set(header) - set(TEXT))
+    cells = {name: [cell(row) for row in rows] for name, cell in COLUMNS}
+    header = [name for i, name in enumerate(cells) if i < KEPT or any(cells[name])]
+    print_table(header, zip(*(cells[name] for name in header), strict=True), set(header) - TEXT)
     for row in rows:
         if row.cannot_run is not None:
-            problem = ", ".join(filter(None, (row.size, row.note)))
-            print(f"cannot run: {row.name}, {row.what}{f' ({problem})' if problem else ''}: {row.cannot_run}")
+            problem = f" ({_problem(row)})" if _problem(row) else ""
+            print(f"cannot run: {row.name}, {row.what}{problem}: {row.cannot_run}")
 
 
 def print_targets(targets: Sequence[Target]) -> None:
@@ -80,10 +75,8 @@ def print_targets(targets: Sequence[Target]) -> None:
 
 def show_seconds(seconds: float) -> str:
     """Three digits in a unit that suits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}" if seconds < 999.5 * size else f"{seconds / size:.0f} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+    unit, size = select_unit(seconds)
+    return f"{trim_sigfig(seconds / size, 3):g} {unit}"
 
 
 def show_spread(timing: Timing) -> str:
@@ -97,6 +90,10 @@ def show_count(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f}{unit}"
     return str(count)
+
+
+def _problem(row: Row) -> str:
+    return ", ".join(filter(None, (row.size, row.note)))
 
 
 def _percent(fraction: float | None) -> str:

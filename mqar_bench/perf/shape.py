@@ -1,8 +1,14 @@
-"""How large the measured problems are."""
+"""How large the measured problems are, and how many bytes must move: every input read once and every output written
+once, whatever the algorithm.
+
+In the formulas N = B T H tokens of all sequences and heads; K slots a token, written and read alike; D the width of a
+slot. Logits, weights, their gradients and slots take 4 bytes each (float32, int32); values and outputs take e bytes
+(``dtype``).
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 
@@ -10,8 +16,16 @@ from mqar_bench.config import Frozen
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
+PASSES = ("forward", "backward", "forward + backward")
+
+#: What is said of a peer whose state has as many elements as RAM-Net's memory.
+EQUAL_STATE = "equal state"
+
 #: Bytes that the dense reference may take for its intermediate results.
 REFERENCE_BUDGET = {"cuda": 4 * 2**30, "cpu": 2**28}
+
+#: Bytes of a float32, of an int32, and of an element of the memory's state.
+WORD = 4
 
 
 class Shape(Frozen):
@@ -40,25 +54,97 @@ class Shape(Frozen):
         return getattr(torch, self.dtype)
 
     @property
-    def value_bytes(self) -> int:
-        return self.torch_dtype.itemsize
+    def tokens(self) -> tuple[int, int, int]:
+        """B, T, H."""
+        return self.batch, self.length, self.heads
 
     @property
-    def tokens(self) -> int:
-        """Tokens of all sequences and heads: B T H."""
+    def num_tokens(self) -> int:
+        """Of all sequences and heads: N."""
         return self.batch * self.length * self.heads
 
     @property
     def least_bytes(self) -> int:
         """What the memories and the values with their gradients take, of training or of decoding."""
-        row = self.width * self.value_bytes
-        training = self.batch * self.heads * self.slots * 4 * (self.width + 1) + 4 * self.tokens * row
-        return max(training, self.decode_batch * self.heads * self.slots * 4 * (self.width + 1))
+        memory = self.heads * self.slots * WORD * (self.width + 1)
+        values = 4 * self.num_tokens * self._value_bytes
+        return max(self.batch * memory + values, self.decode_batch * memory)
 
     @property
-    def equal_state_width(self) -> int:
-        """d_k = d_v of a matrix state with as many elements as M slots of D: sqrt(M D), rounded."""
-        return round((self.slots * self.width) ** 0.5)
+    def peer_widths(self) -> tuple[tuple[int, str], ...]:
+        """d_k = d_v of a peer's matrix state, with a note: D, and sqrt(M D), rounded, for as many elements as ours."""
+        equal = round((self.slots * self.width) ** 0.5)
+        return (self.width, ""), (equal, f"{EQUAL_STATE}, d={equal}")
+
+    @property
+    def address_bytes(self) -> dict[str, int]:
+        """Address decoding, by pass.
+
+        forward: logits in, weights and slots out: ``N (4 U d_p + 8 K)``;
+        backward: logits, slots and the weights' gradient in, the logits' gradient out: ``N (8 U d_p + 8 K)``.
+        """
+        logits, pairs = WORD * self.order * self.sub_dim, 2 * WORD * self.top_k
+        return self._by_pass(logits + pairs, 2 * logits + pairs)
+
+    @property
+    def memory_bytes(self) -> dict[str, int]:
+        """The PDMA memory, by pass; the state does not count, an algorithm might keep it on the chip.
+
+        forward: w, r and their slots in, v in, o out: ``N (16 K + 2 e D)``;
+        backward: the same and do in, dw, dr, dv out: ``N (16 K + 2 e D) + N (8 K + e D)``, where do stands for o.
+        """
+        forward = 4 * WORD * self.top_k + 2 * self._value_bytes
+        return self._by_pass(forward, forward + 2 * WORD * self.top_k + self._value_bytes)
+
+    @property
+    def memory_row_bytes(self) -> dict[str, int]:
+        """Row traffic of the PDMA memory: float32 rows of D moved by an algorithm that keeps no state on the chip.
+
+        forward: K rows are read and written back, K more are read: ``3 K`` rows a token;
+        backward: both adjoints change rows of dS (read and written back, ``4 K``), and the decay's and the reads'
+        gradients need rows of S (``2 K``): ``6 K`` rows a token.
+        """
+        rows = self.top_k * WORD * self.width
+        return self._by_pass(3 * rows, 6 * rows)
+
+    @property
+    def decode_bytes(self) -> int:
+        """One decoding token of all sequences and heads: ``B H (8 U d_p + 2 e D + 3 K 4 (D + 1))``.
+
+        Logits of query and key and v in, o out; K rows of S and z read and written back, K read.
+        """
+        touched = 3 * self.top_k * WORD * (self.width + 1)
+        flowing = 2 * WORD * self.order * self.sub_dim + 2 * self._value_bytes
+        return self.decode_batch * self.heads * (flowing + touched)
+
+    @property
+    def _value_bytes(self) -> int:
+        """Of a token's value: ``e D``."""
+        return self.torch_dtype.itemsize * self.width
+
+    def _by_pass(self, forward: int, backward: int) -> dict[str, int]:
+        """Of all tokens, from what one moves."""
+        return dict(zip(PASSES, (self.num_tokens * n for n in (forward, backward, forward + backward)), strict=True))
+
+    def within(self, slots: int) -> Self:
+        """With fewer sub-vectors, so that there are at most so many slots, if that can be."""
+        order = max([u for u in range(1, self.order + 1) if self.sub_dim**u <= slots], default=1)
+        return self.model_copy(update={"order": order, "top_k": min(self.top_k, self.sub_dim**order)})
+
+    def for_reference(self, bytes_per_token: int, device: str, least: int = 1) -> tuple[Self, str]:
+        """The longest T that the dense reference can do, and the note that says so (empty if it is the whole).
+
+        Args:
+            bytes_per_token: what its intermediates take for one time step of all sequences and heads; all of them keep
+                to its budget, at a T that is a power of two or the whole length.
+            device: the device's type.
+            least: tokens, whatever they take.
+        """
+        fits = max(least, REFERENCE_BUDGET[device] // bytes_per_token)
+        if fits >= self.length:
+            return self, ""
+        length = 1 << (fits.bit_length() - 1)
+        return self.model_copy(update={"length": length}), f"T={length}"
 
     def label(self) -> str:
         """The shape in one line."""
@@ -73,20 +159,3 @@ DEFAULTS = {
     "cuda": Shape(),
     "cpu": Shape(batch=4, length=256, heads=2, width=32, dtype="float32", decode_batch=8),
 }
-
-
-def tokens_that_fit(bytes_per_token: int, shape: Shape, device: torch.device) -> int:
-    """The longest T, a power of two or the whole length, whose intermediates keep to the reference's budget.
-
-    Args:
-        bytes_per_token: what one time step of all sequences and heads takes, in bytes.
-    """
-    fits = max(1, REFERENCE_BUDGET[device.type] // bytes_per_token)
-    return shape.length if fits >= shape.length else 1 << (fits.bit_length() - 1)
-
-
-def shortened(shape: Shape, length: int) -> tuple[Shape, str]:
-    """``shape`` at another T, and the note that says so (empty where nothing changes)."""
-    if length == shape.length:
-        return shape, ""
-    return shape.model_copy(update={"length": length}), f"T={length}"

@@ -5,7 +5,8 @@ d_model is heads times width. RAM-Net trains with K slots throughout, as it does
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
+from itertools import cycle
 
 import torch
 from torch import Tensor
@@ -14,76 +15,61 @@ from mixers.ramnet.ops import Backend
 from mqar_bench.config import MixerSpec, ModelConfig, TrainConfig
 from mqar_bench.data import Batch
 from mqar_bench.model import LanguageModel, count_parameters
-from mqar_bench.perf.bench import Bench, Call
-from mqar_bench.perf.check import compare
-from mqar_bench.perf.data import recall_task
-from mqar_bench.perf.peers import gla_name
+from mqar_bench.perf.bench import Bench, Call, role
 from mqar_bench.perf.record import Role, Row
-from mqar_bench.perf.shape import Shape, shortened, tokens_that_fit
-from mqar_bench.perf.traffic import step_bytes
+from mqar_bench.perf.shape import WORD, Shape
+from mqar_bench.tasks import MQARConfig
 from mqar_bench.train import parameter_groups, training_loss
 
 NAME = "step"
 BATCHES = 4
 
+#: Other mixers, with options of theirs; on a GPU gla is fla's kernels.
+OTHERS: dict[str, dict] = {"linear_attention": {}, "attention": {}, "gla": {"expand_k": 1.0}}
+
 
 def check(bench: Bench) -> None:
-    """Loss and gradient of all parameters of a small model, in float32: each engine's against float64.
-
-    Raises:
-        PerfError: one is wrong.
-    """
-    shape = Shape(
-        batch=2, length=64, heads=2, width=8, order=2, sub_dim=bench.shape.sub_dim, top_k=2, dtype="float32"
-    )  # fmt: skip
-    settings = TrainConfig()
+    """Loss and gradient of all parameters of a small model, in float32: each engine's against float64."""
+    small = {"batch": 2, "length": 64, "heads": 2, "width": 8, "order": 2, "top_k": 2, "dtype": "float32"}
+    shape = bench.shape.model_copy(update=small)
     batch = _batches(shape, 1)[0].to(bench.device)
 
-    def results(engine: Backend, dtype: torch.dtype) -> dict[str, Tensor]:
-        model = _model(_ramnet(shape, engine), shape).to(bench.device, dtype)
-        loss = training_loss(model, batch, settings)
+    def results(engine: Backend | None, dtype: torch.dtype) -> dict[str, Tensor]:
+        model = _model(_ramnet(shape, engine or "reference"), shape).to(bench.device, dtype)
+        loss = training_loss(model, batch, TrainConfig())
         loss.backward()
         gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
         return {"loss": loss.detach(), "gradient": torch.cat(gradients)}
 
-    exact, plain = results("reference", torch.float64), results("reference", torch.float32)
-    for engine in bench.engines:
-        bench.checks += compare(NAME, engine, results(engine, torch.float32), plain, exact)
+    bench.check(NAME, results, torch.float32)
 
 
 def measure(bench: Bench) -> None:
-    """RAM-Net with each engine, this project's other mixers, fla's GLA; the reference where it can run."""
-    shape, heads = bench.shape, {"num_heads": bench.shape.heads}
-    for engine in bench.engines:
-        _time(bench, f"ramnet, {engine}", "ours", _ramnet(shape, engine), shape)
-    _time(bench, "linear_attention", "reference", MixerSpec(name="linear_attention", options=heads), shape)
-    _time(bench, "attention", "reference", MixerSpec(name="attention", options=heads), shape)
-    gla = MixerSpec(name="mqar_bench.perf.gla_mixer.ChunkGLA", options=heads)
-    _time(bench, gla_name(bench.device), "peer", gla, shape)
-    per_token = shape.batch * shape.heads * shape.slots * shape.width * 4 * 3
-    short, size = shortened(shape, max(8, tokens_that_fit(per_token, shape, bench.device)))
-    if size:
-        for engine in bench.engines:
-            _time(bench, f"ramnet, {engine}", "ours", _ramnet(shape, engine), short, size)
-    _time(bench, "ramnet, reference", "reference", _ramnet(shape, "reference"), short, size)
+    """RAM-Net with each engine, and the reference where it can run; this project's other mixers."""
+    shape = bench.shape
+
+    def time(engine: Backend, shape: Shape, size: str) -> None:
+        _time(bench, f"ramnet, {engine}", role(engine), _ramnet(shape, engine), shape, size)
+
+    # at least the eight tokens that a recall task needs
+    bench.each(time, shape.batch * shape.heads * shape.slots * shape.width * 4 * 3, least=8)
+    for name, options in OTHERS.items():
+        mixer = MixerSpec(name=name, options={"num_heads": shape.heads, **options})
+        _time(bench, name, "reference", mixer, shape)
 
 
 def training_step(mixer: MixerSpec, shape: Shape, device: torch.device) -> Call:
     """A call that trains on the next of a few batches: loss, backward, AdamW, and the loss as a number."""
     settings = TrainConfig(precision="bfloat16" if shape.dtype == "bfloat16" else "float32")
-    model = _model(mixer, shape).to(device)
+    model = _model(mixer, shape).to(device).train()
     optimizer = torch.optim.AdamW(parameter_groups(model, settings), lr=1e-3, fused=True)
-    batches = [batch.to(device) for batch in _batches(shape, BATCHES)]
-    done = 0
+    batches = cycle([batch.to(device) for batch in _batches(shape, BATCHES)])
 
     def call() -> float:
-        nonlocal done
-        model.train()
-        loss = training_loss(model, batches[done % BATCHES], settings)
+        loss = training_loss(model, next(batches), settings)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        done += 1
         return loss.item()
 
     return call
@@ -98,24 +84,18 @@ def _time(bench: Bench, name: str, role: Role, mixer: MixerSpec, shape: Shape, s
         role=role,
         size=size,
         note="float32" if shape.dtype == "float16" else "",  # there is no float16 training here
-        minimum_bytes=step_bytes(count_parameters(model)),
+        # weights read once; gradients written; AdamW reads weight, gradient and two moments and writes all but the
+        # gradient: a lower bound, for activations are left out
+        minimum_bytes=9 * WORD * count_parameters(model),
         state_elements=model.state_size(shape.length),
     )
-    make: Callable[[], Call] = lambda: training_step(mixer, shape, bench.device)  # noqa: E731
-    bench.time(row, make)
+    bench.time(row, partial(training_step, mixer, shape, bench.device))
 
 
 def _ramnet(shape: Shape, engine: Backend) -> MixerSpec:
-    options = {
-        "num_heads": shape.heads,
-        "head_v_dim": shape.width,
-        "order": shape.order,
-        "sub_dim": shape.sub_dim,
-        "top_k": shape.top_k,
-        "train_top_k": shape.top_k,
-        "backend": engine,
-    }
-    return MixerSpec(name="ramnet", options=options)
+    sizes = {"num_heads": shape.heads, "head_v_dim": shape.width, "order": shape.order, "sub_dim": shape.sub_dim}
+    tops = {"top_k": shape.top_k, "train_top_k": shape.top_k}
+    return MixerSpec(name="ramnet", options={**sizes, **tops, "backend": engine})
 
 
 def _model(mixer: MixerSpec, shape: Shape) -> LanguageModel:
@@ -130,6 +110,13 @@ def _model(mixer: MixerSpec, shape: Shape) -> LanguageModel:
         return LanguageModel(config)
 
 
+def recall_task(shape: Shape, examples: int) -> MQARConfig:
+    """MQAR with T tokens (even, at least 8), a pair for every 16, and a vocabulary that is large enough."""
+    length = max(8, shape.length // 2 * 2)
+    sizes = {"input_seq_len": length, "num_kv_pairs": max(1, length // 16)}
+    return MQARConfig(vocab_size=max(8192, 2 * length), num_examples=examples, **sizes)
+
+
 def _batches(shape: Shape, count: int) -> list[Batch]:
     segment = recall_task(shape, count * shape.batch).build(41)
-    return [Batch(*segment.batch(i * shape.batch, (i + 1) * shape.batch)) for i in range(count)]
+    return [Batch(*batch) for batch in segment.batches(shape.batch)]

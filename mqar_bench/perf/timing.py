@@ -1,16 +1,18 @@
-"""Medians of repeated calls, on a CPU or a GPU."""
+"""Medians of repeated calls, on a CPU or a GPU; among them a copy, the yardstick for bytes that must move."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import timeit
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mqar_bench.config import Frozen
+from mqar_bench.perf.inputs import make_generator
+from mqar_bench.perf.record import Timing
 
 MIN_REPEATS = 3
 WARM_UP = 2
@@ -18,29 +20,12 @@ WARM_UP = 2
 #: Overwritten before every timed call on a GPU: larger than any second-level cache there is.
 FLUSH_BYTES = 2**28
 
-
-class Timing(Frozen):
-    """Seconds of one call: the median, and as its spread the 20th and the 80th percentile."""
-
-    median: float
-    low: float
-    high: float
-    repeats: int
-
-    def divided(self, calls: int) -> Timing:
-        """The time of one of ``calls`` equal parts."""
-        parts = (self.median / calls, self.low / calls, self.high / calls)
-        return Timing(median=parts[0], low=parts[1], high=parts[2], repeats=self.repeats)
-
-
-def summarize(seconds: list[float]) -> Timing:
-    """``Timing`` of single measurements, in seconds; there must be one."""
-    low, median, high = (float(x) for x in np.percentile(seconds, (20, 50, 80)))
-    return Timing(median=median, low=low, high=high, repeats=len(seconds))
+#: Bytes copied at a time: many times what the caches hold.
+COPY_BYTES = {"cuda": 2**30, "cpu": 2**28}
 
 
 def measure(
-    call: Callable[[], object], device: torch.device, repeats: int, seconds: float, flush: bool = True
+    call: Callable[[], object], device: torch.device, repeats: int, seconds: float, flush: bool = True, parts: int = 1
 ) -> Timing:
     """Time ``call`` after two calls to warm up, the first of which may compile.
 
@@ -51,14 +36,37 @@ def measure(
     Args:
         repeats: timed calls, at most.
         seconds: stop sooner, once the timed calls have taken this long, but not before three of them.
+        parts: equal parts that a call does; the time is that of one.
     """
+    on_gpu = device.type == "cuda"
     for _ in range(WARM_UP):
         started = time.perf_counter()
         call()
-        _wait(device)
+        if on_gpu:
+            torch.cuda.synchronize(device)
         once = time.perf_counter() - started
     count = max(MIN_REPEATS, min(repeats, int(seconds / max(once, 1e-9))))
-    return summarize(_cuda_times(call, device, count, flush) if device.type == "cuda" else _cpu_times(call, count))
+    times = _cuda_times(call, device, count, flush) if on_gpu else timeit.repeat(call, repeat=count, number=1)
+    return summarize(times, parts)
+
+
+def summarize(seconds: Sequence[float], parts: int = 1) -> Timing:
+    """``Timing`` of single measurements, in seconds, of which there must be one; each of so many equal parts."""
+    low, median, high = (float(x) / parts for x in np.percentile(seconds, (20, 50, 80)))
+    return Timing(median=median, low=low, high=high, repeats=len(seconds))
+
+
+def copy_bandwidth(device: torch.device, seconds: float = 0.5, size: int | None = None) -> float:
+    """Bytes read and written a second by ``copy_`` of one large tensor to another, the median.
+
+    Args:
+        seconds: time to measure for.
+        size: bytes copied; default 1 GiB on a GPU, 256 MiB on a CPU (with torch's threads).
+    """
+    elements = (COPY_BYTES[device.type] if size is None else size) // 4
+    source = torch.rand(elements, generator=make_generator(device, 0), device=device)
+    target = torch.empty_like(source)
+    return 2 * 4 * elements / measure(lambda: target.copy_(source), device, 50, seconds).median
 
 
 def capture(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
@@ -84,15 +92,6 @@ def flush_buffer(device: torch.device) -> Tensor:
     return torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device)
 
 
-def _cpu_times(call: Callable[[], object], count: int) -> list[float]:
-    times = []
-    for _ in range(count):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return times
-
-
 def _cuda_times(call: Callable[[], object], device: torch.device, count: int, flush: bool) -> list[float]:
     buffer = flush_buffer(device)
     pairs = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(count)]
@@ -102,10 +101,5 @@ def _cuda_times(call: Callable[[], object], device: torch.device, count: int, fl
         start.record()
         call()
         end.record()
-    _wait(device)
+    torch.cuda.synchronize(device)
     return [start.elapsed_time(end) / 1e3 for start, end in pairs]  # milliseconds to seconds
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from mqar_bench.perf import PerfError
-from mqar_bench.perf.bench import PASSES, Bench, one_pass, reason, relate
+from mqar_bench.perf.bench import Bench, one_pass, reason, relate
 from mqar_bench.perf.peers import gated_delta_rule, gated_linear_attention, gla_decoding
-from mqar_bench.perf.record import Row
-from mqar_bench.perf.shape import Shape
-from mqar_bench.perf.timing import Timing
+from mqar_bench.perf.record import Row, Timing
+from mqar_bench.perf.shape import PASSES, Shape
 
 CPU = torch.device("cpu")
+SMALL = Shape(batch=2, length=6, heads=3, dtype="float32", decode_batch=2)
 
 
 def bench(**options) -> Bench:
@@ -26,12 +26,15 @@ def fails():
 
 
 def test_a_row_gets_its_time_and_fractions(monkeypatch):
-    timing = Timing(median=8.0, low=6.0, high=10.0, repeats=3)
-    monkeypatch.setattr("mqar_bench.perf.bench.measure", lambda *_: timing)
+    timing = Timing(median=2.0, low=1.5, high=2.5, repeats=3)
+    asked = []
+    monkeypatch.setattr("mqar_bench.perf.bench.measure", lambda *given: asked.append(given[2:]) or timing)
     here = bench()
-    here.time(row(minimum_bytes=400, row_bytes=600), lambda: lambda: None, calls=4)
-    (got,) = here.rows
-    assert got.timing == timing.divided(4) and got.peak_memory_bytes is None
+    here.time(row(minimum_bytes=400, row_bytes=600), lambda: lambda: None, tokens=4)
+    here.time(row(), lambda: lambda: None)
+    assert asked == [(3, 0, False, 4), (3, 0, True, 1)]
+    got, _ = here.rows
+    assert got.timing == timing and got.peak_memory_bytes is None
     assert (got.fraction_minimum, got.fraction_with_rows) == (0.2, 0.5)  # 1000 bytes a second for 2 seconds
 
 
@@ -45,6 +48,15 @@ def test_our_failure_ends_it_and_anothers_is_a_row():
     assert all(r.timing is None for r in here.rows)
 
 
+def test_each_engine_also_at_the_size_of_the_reference():
+    here = Bench(CPU, Shape(length=300), ("cpu", "triton"))
+    for per_token, sizes in ((1, [(300, "")]), (2**28 // 100, [(300, ""), (64, "T=64")])):
+        called = []
+        here.each(lambda *given: called.append(given), per_token)  # noqa: B023
+        expected = [(engine, *size) for size in sizes for engine in ("cpu", "triton")] + [("reference", *sizes[-1])]
+        assert [(engine, shape.length, note) for engine, shape, note in called] == expected
+
+
 def test_no_peers():
     here = bench(peers=False)
     here.time(row(role="peer"), fails)
@@ -56,7 +68,7 @@ def test_a_missing_fla_is_said(monkeypatch):
     for name in ("fla", *(name for name in sys.modules if name.startswith("fla."))):
         monkeypatch.setitem(sys.modules, name, None)
     here = bench()
-    here.time(row(role="peer"), lambda: gated_linear_attention(1, 2, 1, 4, torch.float32, CPU)[0])
+    here.time(row(role="peer"), lambda: gated_linear_attention(SMALL, 4, CPU)[0])
     assert here.rows[0].cannot_run == "fla is not installed"
 
 
@@ -93,12 +105,12 @@ def test_passes():
 
 @pytest.mark.parametrize("draw", [gated_linear_attention, gated_delta_rule])
 def test_flas_operations_run_and_have_gradients(draw):
-    call, leaves = draw(2, 6, 3, 4, torch.float32, CPU)
+    call, leaves = draw(SMALL, 4, CPU)
     o = call()
     assert o.shape == (2, 6, 3, 4) and o.isfinite().all()
     assert all(g.abs().max() > 0 for g in torch.autograd.grad(o.square().sum(), leaves))
 
 
 def test_flas_decoding_carries_its_state():
-    one, two = (gla_decoding(2, 3, 4, tokens, torch.float32, CPU)() for tokens in (1, 2))
+    one, two = (gla_decoding(SMALL, 4, tokens, CPU)() for tokens in (1, 2))
     assert one.shape == two.shape == (2, 1, 3, 4) and not torch.equal(one, two)

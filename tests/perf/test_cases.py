@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from mqar_bench.config import MixerSpec
+from mqar_bench.model import count_parameters
 from mqar_bench.perf import PerfError, address, decode, memory, step
 from mqar_bench.perf.bench import Bench
-from mqar_bench.perf.gla_mixer import ChunkGLA
 from mqar_bench.perf.shape import Shape
 
 SMALL = Shape(batch=1, length=8, heads=1, width=4, order=3, top_k=3, decode_batch=1, dtype="float32")
@@ -58,12 +59,18 @@ def test_a_state_that_does_not_change_is_found(monkeypatch):
         decode.check(bench())
 
 
-@pytest.mark.parametrize("heads", [1, 4])
-def test_flas_mixer_mixes(heads):
-    mixer = ChunkGLA(8, num_heads=heads)
-    x = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
-    y = mixer(x)
-    assert y.shape == x.shape and y.isfinite().all()
-    assert mixer.state_size(5) == 64 // heads
-    x[:, 3:] = 0
-    assert torch.allclose(mixer(x)[:, :3], y[:, :3]), "it must be causal"
+@pytest.mark.parametrize("length", [1, 9, 4096, 10_000])
+def test_the_task_of_a_step_exists_at_any_length(length):
+    config = step.recall_task(Shape(length=length), 1)
+    assert config.input_seq_len in (max(8, length), length - 1)
+
+
+@pytest.mark.parametrize("width", [1, 5])
+def test_steps_are_measured_at_any_width(width):
+    here = bench(width=width)
+    step.measure(here)
+    assert [(row.name, row.cannot_run) for row in here.rows] == [
+        (name, None) for name in ("ramnet, cpu", "ramnet, reference", "linear_attention", "attention", "gla")
+    ]
+    attention = step._model(MixerSpec(name="attention", options={"num_heads": 1}), here.shape)
+    assert here.rows[3].minimum_bytes == 36 * count_parameters(attention)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mqar_bench.perf import PerfError
-from mqar_bench.perf.check import FLOOR, compare, relative_error
+from mqar_bench.perf.bench import FLOOR, compare, relative_error
 
 EXACT = torch.tensor([3.0, 4.0], dtype=torch.float64)
 

@@ -8,9 +8,10 @@ import torch
 from typer.testing import CliRunner
 
 from mqar_bench.cli import app
-from mqar_bench.perf import CASES, bandwidth
+from mqar_bench.perf import CASES, timing
 from mqar_bench.perf import memory as memory_case
 from mqar_bench.perf.record import PerfRecord
+from mqar_bench.perf.report import print_record
 from mqar_bench.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def cli(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setitem(memory_case.SWEEP, "cpu", range(4, 7, 2))
-    monkeypatch.setitem(bandwidth.COPY_BYTES, "cpu", 2**20)
+    monkeypatch.setitem(timing.COPY_BYTES, "cpu", 2**20)
     return lambda *words: CliRunner().invoke(app, ["perf", *map(str, words)])
 
 
@@ -56,6 +57,13 @@ def test_all_cases_and_the_record(cli):
     assert Store("out").results()[0] == []  # it is no record of a run, and breaks no list of them
 
 
+def test_a_record_of_before_is_read_and_printed(capsys):
+    record = PerfRecord.model_validate_json((ROOT / "results/perf/cpu-2-cores.json").read_text())
+    print_record(record)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(record.provenance.device) and set(CASES) <= set(lines)
+
+
 def test_one_case_without_peers(cli):
     result = cli("address", *TINY, "--no-peers", "--engine", "cpu", "--engine", "auto")
     assert result.exit_code == 0, result.stderr
@@ -79,14 +87,14 @@ def test_a_wrong_engine_is_not_timed(cli, monkeypatch):
         return (o * (1 + 1e-4 * (backend != "reference")), state)
 
     monkeypatch.setattr(memory_case, "pdma", wrong)
-    result = cli("address", "memory", "data", *TINY, "--json", "perf.json")
+    result = cli("address", "memory", "step", *TINY, "--json", "perf.json")
     assert result.exit_code == 1
     error = result.stderr.splitlines()[-1]
     assert error.startswith(
         "error: memory: the cpu engine is wrong: o has a relative error of 1.00e-04 against float64"
     )
     headings = result.stdout.splitlines()
-    assert "address" in headings and "memory" not in headings and "data" not in headings
+    assert "address" in headings and "memory" not in headings and "step" not in headings
     record = PerfRecord.model_validate_json(Path("perf.json").read_text())
     assert record.error == error.removeprefix("error: ")
     assert {row.case for row in record.rows} == {"address"}
@@ -141,7 +149,7 @@ def test_help_and_measuring_import_nothing_they_can_do_without(tmp_path):
     script = (
         "import sys\nfrom mqar_bench.cli import app\ntry:\n    app(['perf', '--help'])\nexcept SystemExit: pass\n"
         "early = {'torch', 'numpy'} & set(sys.modules)\n"
-        "from mqar_bench.perf import address, memory, decode, step, data, targets, report, bandwidth\n"
+        "from mqar_bench.perf import address, memory, decode, step, targets, report, run\n"
         "late = {'ray', 'fla', 'pandas', 'matplotlib', 'triton', 'numba'} & set(sys.modules)\n"
         "print(early, late, file=sys.stderr)"
     )

@@ -2,30 +2,31 @@ import pytest
 import torch
 
 from mixers.ramnet.address import product_log_softmax
-from mqar_bench.perf.inputs import NEAR_TIE, draw_clear_logits, draw_memory, draw_slots, make_generator, slot_dtype
-from mqar_bench.perf.shape import DEFAULTS, Shape, shortened, tokens_that_fit
+from mqar_bench.perf.inputs import NEAR_TIE, draw_clear_logits, draw_memory, draw_slots, make_generator
+from mqar_bench.perf.shape import Shape
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("top_k, slots", [(1, 1), (3, 3), (8, 1000)])
 def test_slots_are_distinct_and_in_range(top_k, slots):
-    drawn = draw_slots(make_generator(CPU, 0), 50, 4, top_k=top_k, num_slots=slots)
-    assert drawn.shape == (50, 4, top_k) and drawn.dtype == slot_dtype()
+    drawn = draw_slots(make_generator(CPU, 0), 50, 4, top_k, num_slots=slots)
+    assert drawn.shape == (50, 4, top_k) and drawn.dtype == torch.int32
     assert drawn.min() >= 0 and drawn.max() < slots
     ordered = drawn.sort(-1).values
     assert (ordered[..., 1:] > ordered[..., :-1]).all()
 
 
 def test_slots_are_spread_over_the_memory_in_no_order():
-    drawn = draw_slots(make_generator(CPU, 0), 4000, top_k=8, num_slots=64)
+    drawn = draw_slots(make_generator(CPU, 0), 4000, 8, num_slots=64)
     counts = torch.bincount(drawn.flatten().long(), minlength=64)
     assert counts.min() > 350 and counts.max() < 650  # 500 each on average
     assert abs(float((drawn[:, 0] < drawn[:, 1]).float().mean()) - 0.5) < 0.05
 
 
 def draw(seed, **hot):
-    return draw_memory(make_generator(CPU, seed), 2, 5, 3, 4, 3, 20, torch.float32, **hot)
+    shape = Shape(batch=2, length=5, heads=3, width=4, top_k=3, dtype="float32")
+    return draw_memory(make_generator(CPU, seed), shape, 20, **hot)
 
 
 def test_memory_inputs_depend_on_the_seed_alone():
@@ -47,21 +48,7 @@ def test_hot_slots_are_the_same_for_every_token():
 
 
 def test_clear_logits_have_no_near_ties():
-    logits = draw_clear_logits(make_generator(CPU, 0), 5000, order=3, sub_dim=4, top_k=8)
+    logits = draw_clear_logits(make_generator(CPU, 0), 5000, shape=Shape(order=3, sub_dim=4, top_k=8))
     best = product_log_softmax(logits.double()).sort(-1, descending=True).values
     assert (best[:, 7] - best[:, 8]).min() >= NEAR_TIE
-    assert draw_clear_logits(make_generator(CPU, 0), 2, order=1, sub_dim=4, top_k=4).shape == (2, 1, 4)
-
-
-def test_shapes():
-    shape = DEFAULTS["cuda"]
-    assert (shape.slots, shape.tokens, shape.equal_state_width) == (1024, 8 * 4096 * 16, 256)
-    assert shape.slots * shape.width == shape.equal_state_width**2
-    assert shortened(shape, 4096) == (shape, "")
-    short, note = shortened(shape, 64)
-    assert short.length == 64 and note == "T=64"
-
-
-@pytest.mark.parametrize("per_token, expected", [(1, 300), (2**28 // 100, 64), (2**40, 1)])
-def test_the_reference_gets_as_many_tokens_as_fit(per_token, expected):
-    assert tokens_that_fit(per_token, Shape(length=300), CPU) == expected
+    assert draw_clear_logits(make_generator(CPU, 0), 2, shape=Shape(order=1, sub_dim=4, top_k=4)).shape == (2, 1, 4)

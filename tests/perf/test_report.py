@@ -1,9 +1,8 @@
 import pytest
 
 from mqar_bench.machine.hardware import show_bytes
-from mqar_bench.perf.record import Row, Target
+from mqar_bench.perf.record import Row, Target, Timing
 from mqar_bench.perf.report import print_rows, print_targets, show_count, show_seconds, show_spread
-from mqar_bench.perf.timing import Timing
 
 
 def row(seconds=None, **fields) -> Row:

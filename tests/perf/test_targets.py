@@ -3,10 +3,9 @@
 import pytest
 
 from mqar_bench.perf import decode, memory
-from mqar_bench.perf.record import Row
-from mqar_bench.perf.shape import DEFAULTS, Shape
+from mqar_bench.perf.record import Row, Timing
+from mqar_bench.perf.shape import DEFAULTS, EQUAL_STATE, Shape
 from mqar_bench.perf.targets import judge
-from mqar_bench.perf.timing import Timing
 
 BOTH = "forward + backward"
 
@@ -20,7 +19,7 @@ def rows(gla=2.0, gla_equal=20.0, fraction=0.6, slowest=1.2, hot=1.9, token=1.0,
     """Everything that the targets need; ours takes 1 second throughout."""
     peer = {"role": "peer", "name": "fla chunk_gla"}
     recurrent = {"case": "decode", "role": "peer", "name": "fla fused_recurrent_gla"}
-    equal = f"{memory.EQUAL_STATE}, d=256"
+    equal = f"{EQUAL_STATE}, d=256"
     sweep = [row(slowest if exponent == 12 else 1.0, size=f"M=2^{exponent}") for exponent in memory.SWEEP["cuda"]]
     return [
         row(0.3, what="forward"),

@@ -3,8 +3,8 @@ import time
 import pytest
 import torch
 
-from mqar_bench.perf.bandwidth import copy_bandwidth
-from mqar_bench.perf.timing import MIN_REPEATS, WARM_UP, Timing, measure, summarize
+from mqar_bench.perf.record import Timing
+from mqar_bench.perf.timing import MIN_REPEATS, WARM_UP, copy_bandwidth, measure, summarize
 
 CPU = torch.device("cpu")
 
@@ -16,7 +16,7 @@ def test_median_and_percentiles():
 
 
 def test_the_time_of_a_part():
-    assert Timing(median=8, low=4, high=16, repeats=5).divided(4) == Timing(median=2, low=1, high=4, repeats=5)
+    assert summarize([4.0, 8.0, 12.0], parts=4) == Timing(median=2, low=1.4, high=2.6, repeats=3)
 
 
 @pytest.mark.parametrize("repeats, seconds, expected", [(7, 1e9, 7), (100, 0, MIN_REPEATS)])
