@@ -168,6 +168,17 @@ class RunConfig(Frozen):
             del values[part][name]
         return content_id(values)
 
+    @property
+    def data_name(self) -> str:
+        """The data without their seed: the test settings, first and last, and a hash of everything.
+
+        Only accuracies of runs that share it may be held against one another.
+        """
+        values = self.data.model_dump(mode="json", exclude={"seed"})
+        labels = [segment.label for segment in self.data.test]
+        ends = labels[0] if len(labels) == 1 else f"{labels[0]}..{labels[-1]}"
+        return f"{ends}-{_hash(values)[:6]}"
+
 
 def _check_json(path: str, value: Any, depth: int) -> None:
     """Whether an option is plain JSON, so that it is the same after its record was written and read."""
@@ -195,5 +206,8 @@ def _check_json(path: str, value: Any, depth: int) -> None:
 
 def content_id(config: dict[str, Any]) -> str:
     """The run id of a dumped config, as it stands: defaults are not filled in."""
-    content = {key: config.get(key) for key in ("data", "model", "train")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return _hash({key: config.get(key) for key in ("data", "model", "train")})[:12]
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

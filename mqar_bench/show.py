@@ -33,8 +33,8 @@ SHORT_CELL = 20
 
 #: What `mqar-bench results` shows of a run when it is not asked for more: some only where they differ.
 KEY_COLUMNS = (
-    "run_id", "sweep", "scale", "mixer", "d_model", "state_size", "learning_rate", "seed", "accuracy", "seconds",
-    "status",
+    "run_id", "sweep", "scale", "data", "mixer", "d_model", "state_size", "learning_rate", "seed", "accuracy",
+    "seconds", "status",
 )  # fmt: skip
 
 
@@ -60,7 +60,10 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: I
 def print_frame(frame: pd.DataFrame, columns: list[str] | None = None) -> None:
     """Rows of ``to_frame``: the given columns, or those that matter most."""
     if columns is None:
-        columns = [c for c in KEY_COLUMNS if c not in ("sweep", "scale", "seed") or frame[c].nunique() > 1]
+        varying = {c for c in ("sweep", "scale", "seed") if frame[c].nunique() > 1}
+        if frame.groupby(["sweep", "scale"])["data"].nunique().gt(1).any():
+            varying.add("data")
+        columns = [c for c in KEY_COLUMNS if c in varying or c not in ("sweep", "scale", "seed", "data")]
     shown = frame[columns].assign(run_id=frame["run_id"].str[:8]) if "run_id" in columns else frame[columns]
     rows = [[show_number(value) for value in row] for row in shown.itertuples(index=False)]
     header = [name.replace("_", " ") for name in columns]  # which may break at a space where it is narrow
@@ -68,25 +71,41 @@ def print_frame(frame: pd.DataFrame, columns: list[str] | None = None) -> None:
 
 
 def print_summary(summary: Summary, store: Store) -> None:
-    """The best learning rate and its accuracy for every mixer and state size, then the counts.
+    """The best learning rate and its accuracy for every mixer and state size, then the counts, and what is not done.
 
-    As in the figures, models of one mixer and state size compete, and accuracies are means over seeds.
+    As in the figures, models of one mixer and state size compete where their data are the same, and accuracies are
+    means over seeds.
     """
-    points: dict[tuple[str, int], dict[tuple[str, float], list[float]]] = defaultdict(lambda: defaultdict(list))
+    points: dict[tuple[str, str, int], dict[tuple[str, float], list[float]]] = defaultdict(lambda: defaultdict(list))
     for result in (*summary.done, *summary.skipped):
-        model, rate = result.config.model.model_dump_json(), result.config.train.learning_rate
-        points[result.config.mixer, result.state_size or 0][model, rate].append(result.accuracy or 0.0)
+        config = result.config
+        rival = config.variant, config.train.learning_rate
+        points[config.data_name, config.mixer, result.state_size or 0][rival].append(result.accuracy or 0.0)
     rows = []
-    for (mixer, state_size), rivals in sorted(points.items()):
+    for (data, mixer, state_size), rivals in sorted(points.items()):
         (_, rate), accuracies = max(rivals.items(), key=lambda rival: _mean(rival[1]))
         runs = sum(len(each) for each in rivals.values())
-        rows.append([mixer, str(state_size), f"{rate:g}", f"{_mean(accuracies):.3f}", str(runs)])
-    header = ["mixer", "state size", "best learning rate", "accuracy", "runs"]
+        rows.append([data, mixer, str(state_size), f"{rate:g}", f"{_mean(accuracies):.3f}", str(runs)])
+    header = ["data", "mixer", "state size", "best learning rate", "accuracy", "runs"]
     if rows:
-        print_table(header, rows, header[1:])
+        first = 1 if len({data for data, *_ in rows}) == 1 else 0
+        print_table(header[first:], [row[first:] for row in rows], header[2:])
     left = f", {len(summary.left)} left" if summary.left else ""
     counts = f"{len(summary.done)} done, {len(summary.skipped)} done before, {len(summary.failed)} failed{left}"
     print(f"{counts}: {store.root}")
+    _print_undone(summary, store)
+
+
+def _print_undone(summary: Summary, store: Store) -> None:
+    """The runs that are left or failed, and where the first of the latter has its traceback."""
+    from mqar_bench.launch.progress import list_runs
+
+    ended = (*summary.done, *summary.skipped, *summary.failed)
+    configs = [*(result.config for result in ended), *summary.left]
+    for line in list_runs(configs, {config.run_id: "" for config in summary.left}):
+        print(f"left: {line}")
+    for line in list_runs(configs, {r.run_id: (r.error or "").partition("\n")[0] for r in summary.failed}):
+        print(f"failed: {line}")
     if summary.failed:
         print(f"what failed, with its traceback: {store.path(summary.failed[0].config)}")
 

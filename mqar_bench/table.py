@@ -12,9 +12,10 @@ from mqar_bench.result import RunResult
 
 #: Columns before and after those that depend on the records (``accuracy/<setting>`` and ``option.<name>``).
 LEADING = (
-    "run_id", "sweep", "scale", "mixer", "stack", "variant", "d_model", "n_layers", "state_size", "active_state_size",
-    "num_parameters", "learning_rate", "seed", "accuracy", "best_accuracy", "status", "epochs", "steps", "steps_to_90",
-    "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes", "sequence_length", "vocab_size", "batch_size",
+    "run_id", "sweep", "scale", "mixer", "stack", "variant", "data", "d_model", "n_layers", "state_size",
+    "active_state_size", "num_parameters", "learning_rate", "seed", "accuracy", "best_accuracy", "status", "epochs",
+    "steps", "steps_to_90", "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes", "sequence_length",
+    "vocab_size", "batch_size",
 )  # fmt: skip
 TRAILING = ("device", "threads", "git_commit", "error")
 
@@ -31,9 +32,10 @@ def to_frame(results: Iterable[RunResult]) -> pd.DataFrame:
     mixer below it ``option.<i>.<name>``, with ``i`` its place in the stack, from 0.
 
     ``stack`` has the mixers' names from below, with spaces between; they are cycled over the layers. Runs that differ
-    in nothing but learning rate, seeds and device are of one ``variant``. ``steps_to_90`` is the number of steps after
-    the first epoch that ended with an accuracy of at least 0.9. Sizes are elements per sequence; ``error`` is the first
-    line. What a run does not have is missing (NaN or NA).
+    in nothing but learning rate, seeds and device are of one ``variant``; ``data`` names what they were trained and
+    scored on, whatever the seed. ``steps_to_90`` is the number of steps after the first epoch that ended with an
+    accuracy of at least 0.9. Sizes are elements per sequence; ``error`` is the first line. What a run does not have is
+    missing (NaN or NA).
     """
     rows = [_row(result) for result in results]
     varying = list(dict.fromkeys(name for row in rows for name in row if name not in LEADING + TRAILING))
@@ -54,6 +56,7 @@ def _row(result: RunResult) -> dict[str, Any]:
         "mixer": config.mixer,
         "stack": " ".join(spec.name for spec in config.model.mixers),
         "variant": config.variant,
+        "data": config.data_name,
         "d_model": config.model.d_model,
         "n_layers": config.model.n_layers,
         "state_size": result.state_size,

@@ -42,7 +42,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         the mean, each with _min and _max, and runs.
 
     Raises:
-        ValueError: there is no finished run.
+        ValueError: there is no finished run, or they are of different data.
     """
     rows = []
     for point in select_points(frame, ["mixer", "stack", "state_size"]):

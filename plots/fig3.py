@@ -37,7 +37,7 @@ def table(frame: pd.DataFrame, size: str = "state_size") -> pd.DataFrame:
         columns mixer, stack, state_size, active_state_size, num_parameters, and those of ``summarise``.
 
     Raises:
-        ValueError: there is no finished run.
+        ValueError: there is no finished run, or they are of different data.
     """
     rows = [
         {

@@ -38,7 +38,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         edge (it is the best, and none below, or none above, was tried).
 
     Raises:
-        ValueError: there is no finished run.
+        ValueError: there is no finished run, or they are of different data.
     """
     line = ["mixer", "stack", "state_size"]
     best, edge = {}, {}

@@ -56,7 +56,7 @@ def table(frame: pd.DataFrame, panels: Mapping[str, Panel]) -> pd.DataFrame:
         columns sweep, line, design, setting (on the x axis), value, and those of ``summarise``.
 
     Raises:
-        ValueError: no panel has a finished run.
+        ValueError: no panel has a finished run, or one has runs on different data.
     """
     rows = []
     for sweep, panel in panels.items():

@@ -38,7 +38,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         not say), accuracy (mean over seeds), seeds, learning_rate, learning_rates, runs, selected_on.
 
     Raises:
-        ValueError: there is no finished run.
+        ValueError: there is no finished run, or they are of different data.
     """
     points = fig3.table(frame)
     settings = [str(column) for column in points.filter(regex=SETTING)]

@@ -61,10 +61,10 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         the longest seed), published_epochs, what, source, and the rest of ``summarise``.
 
     Raises:
-        ValueError: there is no finished run.
+        ValueError: there is no finished run, or an experiment has runs on different data.
     """
     rows = []
-    for point in select_points(frame, ["mixer"]):
+    for point in select_points(frame, ["mixer"], apart=True):
         name = point.at["mixer"]
         theirs = THEIRS.get(name)
         ours = summarise(point)

@@ -26,26 +26,46 @@ class Point(NamedTuple):
     failed: int
 
 
-def select_points(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[Point]:
+def select_points(frame: pd.DataFrame, by: Sequence[str], *, apart: bool = False) -> Iterator[Point]:
     """The points of a figure, sorted by what they are; the order of the rows does not matter.
 
     Models (variants) and learning rates that have ``by`` in common compete: the best accuracy wins, averaged over
     seeds; of equals the lower rate, then the smaller state. One of which a seed failed wins only where each has
-    failed, since the mean of the rest would flatter it.
+    failed, since the mean of the rest would flatter it. Runs on different data never compete, and points are of the
+    same data as they are looked at side by side.
 
     Args:
         frame: rows of ``to_frame``, failed ones too.
         by: columns that say what a point is.
+        apart: each point stands for itself, and may have data of its own.
+
+    Raises:
+        ValueError: finished runs of different data; the message names these.
     """
     frame = frame.sort_values(["variant", "learning_rate", "seed", "run_id"], kind="stable")
     lost = frame[frame["status"] == "failed"]
     failures = lost.groupby(["variant", "learning_rate"]).size().to_dict()
     done = frame[frame["status"] == "done"]
+    if not apart:
+        check_data(done)
     for values, runs in done.groupby(list(by)):
+        check_data(runs)
         rivals = {key: seeds for key, seeds in runs.groupby(["variant", "learning_rate"])}
         best = min(rivals, key=lambda key: _rank(key, rivals[key], key in failures))
         failed = int(lost["variant"].isin(runs["variant"]).sum())
         yield Point(dict(zip(by, values, strict=True)), runs, rivals[best], failed)
+
+
+def check_data(runs: pd.DataFrame) -> None:
+    """Whether the runs can be held against one another.
+
+    Raises:
+        ValueError: they are of different data; the message names these.
+    """
+    counts = runs["data"].value_counts().sort_index()
+    if len(counts) > 1:
+        each = ", ".join(f"{name} ({count} run{'' if count == 1 else 's'})" for name, count in counts.items())
+        raise ValueError(f"runs on different data do not compare, choose one with --data: {each}")
 
 
 def summarise(point: Point) -> dict[str, Any]:

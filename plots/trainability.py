@@ -18,7 +18,7 @@ from mixers.ramnet.mixer import default_train_top_k
 from plots import ramnet
 from plots.axes import GRID
 from plots.cells import HEAT, write_cells
-from plots.select import SETTING, select_points, summarise, tabulate
+from plots.select import SETTING, check_data, select_points, summarise, tabulate
 from plots.style import PAGE, RC, SERIES
 
 SWEEPS = ("trainability",)
@@ -46,9 +46,10 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         longest run), learning_rate, learning_rates, runs, failed, selected_on.
 
     Raises:
-        ValueError: there is no finished run of RAM-Net.
+        ValueError: there is no finished run of RAM-Net, or they are of different data.
     """
     runs = ramnet.settings(frame)
+    check_data(runs[runs["status"] == "done"])
     default = [default_train_top_k(m, k) for m, k in zip(runs["slots"], runs["top_k"], strict=True)]
     throughout = runs["train_top_k"] == runs["top_k"]
     parts = (runs[~throughout | (runs["top_k"] == default)], runs[throughout])

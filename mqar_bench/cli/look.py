@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app, hint
-from mqar_bench.cli.results import read_frame
+from mqar_bench.cli.left_out import left_out
+from mqar_bench.cli.results import read_records
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mqar_bench.result import RunResult
     from mqar_bench.trace import Trace
 
 
@@ -40,6 +42,10 @@ def plot(
             metavar="SWEEP", help="Of this sweep; may be repeated. Default: those that the figure is made for."
         ),
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Of runs on these data, as `results --columns data` names them."),
+    ] = None,
     trace: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="For traces and cache: what `mqar-bench trace` wrote; may be repeated."),
@@ -47,9 +53,14 @@ def plot(
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")] = Path("figures"),
 ) -> None:
-    """Draw a figure from records, and write the numbers in it beside it."""
+    """Draw a figure from records, and write the numbers in it beside it.
+
+    Runs on different data do not compare: where there are some, --data chooses. Runs that are not done are named.
+    """
     import plots
     from mqar_bench.overrides import UsageError
+    from mqar_bench.store import Store
+    from mqar_bench.table import to_frame
 
     if name not in plots.names():
         raise UsageError(f"no figure named {name!r}{hint(name, plots.names())}")
@@ -59,10 +70,11 @@ def plot(
     if trace:
         raise UsageError(f"the figure {name} is drawn from records: there is no --trace to it")
     chosen = sweep or plots.sweeps(name)
-    frame, scale = _read_records(name, chosen, scale, results)
+    records, scale = _read_records(name, chosen, scale, results)
     for one in chosen:
-        _note_missing(one, scale, frame)
-    _draw(name, frame, out)
+        for line in left_out(Store(results), records, one, scale):
+            print(f"note: {line}", file=sys.stderr)
+    _draw(name, to_frame(_on_data(records, data) if data else records), out)
 
 
 @app.command(name="mixers", epilog="**Examples**\n\nmqar-bench mixers\n\nmqar-bench mixers ramnet")
@@ -122,42 +134,38 @@ def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> None:
         print(path)
 
 
-def _read_records(figure: str, wanted: Sequence[str], scale: str | None, root: Path) -> tuple[pd.DataFrame, str]:
+def _read_records(figure: str, wanted: Sequence[str], scale: str | None, root: Path) -> tuple[list[RunResult], str]:
     """The records of these sweeps at one scale, and that scale: the only one with finished runs, unless it is given."""
     import sweeps
     from mqar_bench.launch.screen import SUFFIX
     from mqar_bench.overrides import UsageError
 
-    frame = read_frame(root, None, scale)
-    there = sorted(set(frame["sweep"]))
+    records = read_records(root, None, scale)
+    there = sorted({result.config.sweep for result in records})
     for sweep in wanted:
         if sweep not in (*there, *sweeps.names()):
             raise UsageError(f"no sweep named {sweep!r}{hint(sweep, sorted({*there, *sweeps.names()}))}")
-    frame = frame[frame["sweep"].isin(wanted)]
-    if frame.empty:
+    records = [result for result in records if result.config.sweep in wanted]
+    if not records:
         raise UsageError(
             f"no records of {' or '.join(wanted)}{f' at scale {scale}' if scale else ''} in {root}:"
             f" `mqar-bench sweep {wanted[0]} --scale {scale or 'demo'}` makes some (there is {', '.join(there)})"
         )
     if scale is None:
-        short = frame["scale"].str.endswith(SUFFIX)  # screening's, which are no results
-        frame = frame if short.all() else frame[~short]
-        scales = sorted(frame["scale"].unique())
-        finished = sorted(frame.loc[frame["status"] == "done", "scale"].unique())
+        records = [r for r in records if not r.config.scale.endswith(SUFFIX)] or records  # screening's are no results
+        scales = sorted({result.config.scale for result in records})
+        finished = sorted({result.config.scale for result in records if result.status == "done"})
         if len(scales) > 1 and len(finished) != 1:
             raise UsageError(f"there are records of {figure} at {', '.join(scales)}: choose one with --scale")
         scale = finished[0] if finished else scales[0]
-    return frame[frame["scale"] == scale], scale
+    return [result for result in records if result.config.scale == scale], scale
 
 
-def _note_missing(name: str, scale: str, frame: pd.DataFrame) -> None:
-    """Say so when a figure is about to be drawn from part of a sweep."""
-    import sweeps
+def _on_data(records: Sequence[RunResult], names: Sequence[str]) -> list[RunResult]:
+    from mqar_bench.overrides import UsageError
 
-    if name in sweeps.names() and scale in sweeps.scales(name):
-        wanted = {config.run_id for config in sweeps.load(name, scale)}
-        done = set(frame.loc[(frame["status"] == "done") & (frame["sweep"] == name), "run_id"])
-        if wanted - done:
-            print(
-                f"note: {len(wanted - done)} of {len(wanted)} runs of {name} at {scale} are not done", file=sys.stderr
-            )
+    there = sorted({result.config.data_name for result in records})
+    for name in names:
+        if name not in there:
+            raise UsageError(f"--data {name}: there are no such runs{hint(name, there)}")
+    return [result for result in records if result.config.data_name in names]

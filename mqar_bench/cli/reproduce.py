@@ -97,8 +97,9 @@ def _report(store: Store, wanted: list[str], scale: str) -> None:
 
 
 def _section(store: Store, all_records: list[RunResult], name: str, scale: str) -> Section | None:
-    """A figure drawn, and its part of the report; none if there is no record for it."""
+    """A figure drawn, and its part of the report; none if there is nothing to draw."""
     import plots
+    from mqar_bench.cli.left_out import left_out
     from mqar_bench.report.markdown import Section
     from mqar_bench.table import to_frame
 
@@ -110,7 +111,11 @@ def _section(store: Store, all_records: list[RunResult], name: str, scale: str) 
         print(f"{name}: no run is done", file=sys.stderr)
         return None
     frame = to_frame(records)
-    table = plots.table(name, frame)
+    try:
+        table = plots.table(name, frame)
+    except ValueError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return None
     return Section(
         name=name,
         title=plots.describe(name),
@@ -119,6 +124,7 @@ def _section(store: Store, all_records: list[RunResult], name: str, scale: str) 
         runs=frame,
         configs=[result.config for result in done],
         claims=_claims(name, table),
+        left_out=[line for sweep in plots.sweeps(name) for line in left_out(store, records, sweep, scale)],
     )
 
 

@@ -95,13 +95,14 @@ def list_results(
     """
     from mqar_bench.overrides import UsageError
     from mqar_bench.show import print_frame, to_json
+    from mqar_bench.table import to_frame
 
     if export is not None:
         if export.suffix not in (".csv", ".parquet"):
             raise UsageError(f"--export {export}: the file must end in .csv or .parquet")
         if columns is not None or format is not ResultsFormat.table:
             raise UsageError("--export writes every column in the format that FILE ends in: no --columns, --format")
-    frame = read_frame(results, name, scale)
+    frame = to_frame(read_records(results, name, scale))
     chosen = [_column(column.strip(), list(frame.columns)) for column in columns.split(",")] if columns else None
     frame = frame if chosen is None else frame[chosen]
     if export is not None:
@@ -187,14 +188,13 @@ def pack(
         print(f"{one.path}: {one.records} runs, {files if one.folded or one.changed else 'nothing to do'}")
 
 
-def read_frame(root: Path, name: str | None, scale: str | None) -> pd.DataFrame:
-    """The records asked for as a table; what is no record is named on standard error."""
+def read_records(root: Path, name: str | None, scale: str | None) -> list[RunResult]:
+    """The records asked for; what is no record is named on standard error."""
     from mqar_bench.store import Store
-    from mqar_bench.table import to_frame
 
     records, problems = Store(root).results()
     _name_skipped(problems)
-    return to_frame(_choose(records, root, name, scale))
+    return _choose(records, root, name, scale)
 
 
 def _choose(records: list[RunResult], root: Path, name: str | None, scale: str | None) -> list[RunResult]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -173,6 +173,20 @@ class Eta:
 
 def label_runs(configs: Sequence[RunConfig]) -> dict[str, str]:
     """A short name for each run: mixer, what varies among the runs of that mixer, learning rate and seed."""
+    return {run_id: " ".join(parts) for run_id, parts in _label(configs).items()}
+
+
+def list_runs(configs: Sequence[RunConfig], remarks: Mapping[str, str]) -> list[str]:
+    """Those runs that there is a remark on, by run id, if an empty one: a line for each model of ``configs``."""
+    lines: dict[str, list[str]] = {}
+    for run_id, (model, rest) in _label(configs).items():
+        if run_id in remarks:
+            lines.setdefault(model, []).append(f"{rest} ({remarks[run_id]})" if remarks[run_id] else rest)
+    return [f"{model}: {', '.join(runs)}" for model, runs in lines.items()]
+
+
+def _label(configs: Sequence[RunConfig]) -> dict[str, tuple[str, str]]:
+    """By run id the model, and the learning rate and seed."""
     described = {config.run_id: (config.mixer, _describe(config)) for config in configs}
     values: dict[tuple[str, str], set[str]] = {}
     for mixer, name in {(mixer, name) for mixer, each in described.values() for name in each}:
@@ -181,7 +195,7 @@ def label_runs(configs: Sequence[RunConfig]) -> dict[str, str]:
     for config in configs:
         varying = [f"{k}={v}" for k, v in described[config.run_id][1].items() if len(values[config.mixer, k]) > 1]
         rate, seed = f"lr={config.train.learning_rate:g}", f"seed={config.train.seed}"
-        labels[config.run_id] = " ".join([config.mixer, *varying, rate, seed])
+        labels[config.run_id] = " ".join([config.mixer, *varying]), f"{rate} {seed}"
     return labels
 
 
@@ -189,7 +203,7 @@ def _describe(config: RunConfig) -> dict[str, Any]:
     *below, last = config.model.mixers
     stack = {f"layer {i}": spec.name for i, spec in enumerate(below)}
     options = {f"{i}.{name}": value for i, spec in enumerate(below) for name, value in spec.options.items()}
-    return {"d_model": config.model.d_model, **stack, **options, **last.options}
+    return {"data": config.data_name, "d_model": config.model.d_model, **stack, **options, **last.options}
 
 
 def _bar(fraction: float, width: int) -> ProgressBar:

@@ -39,6 +39,7 @@ class Section:
         configs: of the runs, for their protocols.
         note: what else is to be said of where it comes from.
         claims: what it answers.
+        left_out: lines that name the runs it lacks.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Section:
     configs: Sequence[RunConfig]
     claims: Sequence[Claim] = ()
     note: str = ""
+    left_out: Sequence[str] = ()
 
 
 def write_report(sections: Iterable[Section], scale: str) -> str:
@@ -77,6 +79,7 @@ def _section(section: Section) -> str:
             f"## {section.name}: {title}\n",
             f"![{title}]({section.picture})\n",
             f"{' '.join(filter(None, (_protocols(section.configs), _cost(section.runs), section.note)))}\n",
+            *(["Left out:\n", *(f"- {line}" for line in section.left_out), ""] if section.left_out else []),
             _numbers(section, header, rows),
         )
     )

@@ -81,3 +81,14 @@ def test_steps_to_90_are_those_after_the_first_epoch_that_is_good_enough():
     )
     assert list(frame["steps_to_90"].fillna(-1)) == [200, 250, -1, -1]
     assert frame["steps_to_90"].dtype == "Int64"
+
+
+def test_data_are_named_by_their_test_settings_and_everything_but_the_seed():
+    def name(**data):
+        return to_frame([record(config(ramnet(), data=data))])["data"][0]
+
+    settings = [{"input_seq_len": 128, "num_kv_pairs": 4}, {"input_seq_len": 256, "num_kv_pairs": 8}]
+    assert name(seed=1) == name(seed=2) and name().startswith("L64-kv8-")
+    others = [name(test=settings), name(test=settings[::-1]), name(test=settings[:1]), name(test=settings, fresh=True)]
+    assert [other[:-7] for other in others] == ["L128-kv4..L256-kv8", "L256-kv8..L128-kv4", "L128-kv4", others[0][:-7]]
+    assert len({name(), *others, name(train=settings), name(shuffle=True)}) == 7

@@ -7,14 +7,16 @@ from mqar_bench.table import to_frame
 CONV = {"name": "short_conv"}
 
 
-def config(mixer="attention", below=CONV, rate=1e-2, seed=1, sweep="fig3", scale="demo", d_model=64, **options):
+def config(
+    mixer="attention", below=CONV, rate=1e-2, seed=1, sweep="fig3", scale="demo", d_model=64, data=None, **options
+):
     """A run of ``mixer`` on top of ``below``; None for the mixer alone."""
     spec = {"name": mixer, "options": options}
     return RunConfig.model_validate(
         {
             "sweep": sweep,
             "scale": scale,
-            "data": {"seed": seed},
+            "data": {"seed": seed} | (data or {}),
             "model": {"d_model": d_model, "mixers": [below, spec] if below else [spec]},
             "train": {"learning_rate": rate, "seed": seed},
         }

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import sweeps
 from mqar_bench.cli import app
 from mqar_bench.store import Store
 from tests.plots.records import config, record
@@ -38,6 +39,48 @@ def test_another_sweep_can_be_drawn(plot):
     assert pd.read_csv("figures/fig3.csv")["accuracy"].tolist() == [0.9]
     assert plot("fig3", "--sweep", "mine", "--sweep", "top_k").exit_code == 0
     assert pd.read_csv("figures/fig3.csv")["runs"].tolist() == [3]
+
+
+def test_runs_on_other_data_are_chosen_with_an_option(plot):
+    other = {"test": [{"input_seq_len": 128, "num_kv_pairs": 16}]}
+    records = [ramnet("mine", accuracy=0.9), ramnet("mine", accuracy=0.2, data=other)]
+    names = [each.config.data_name for each in records]
+    assert [name[:-7] for name in names] == ["L64-kv8", "L128-kv16"]
+    words = ("per_setting", "--sweep", "mine")
+    both = plot(*words, records=records)
+    assert both.exit_code == 2 and both.stdout == ""
+    assert all(f"{name} (1 run)" in both.stderr for name in names)
+    for name, accuracy in zip(names, (0.9, 0.2), strict=True):
+        assert plot(*words, "--data", name).exit_code == 0
+        assert pd.read_csv("figures/per_setting.csv")["accuracy"].tolist() == [accuracy]
+    wrong = plot(*words, "--data", names[0][:-1])
+    assert wrong.exit_code == 2 and f"did you mean {names[0]!r}?" in wrong.stderr
+
+
+def test_runs_that_a_figure_lacks_are_named(plot):
+    fine = ramnet("mine", order=3)
+    failed = ramnet("mine", accuracy=None, order=4, rate=1e-3)
+    Store("results").folder(fine.config).mkdir(parents=True)
+    for run_id in ("0123abcd", fine.run_id):  # that of the latter has been forgotten
+        Store("results").folder(fine.config).joinpath(f"{run_id}.ckpt").touch()
+    result = plot("fig3", "--sweep", "mine", records=[fine, failed])
+    assert result.exit_code == 0 and result.stderr.splitlines() == [
+        "note: 2 of 3 runs of mine at laptop are not done",
+        "note: ramnet order=4: lr=0.001 seed=1 (failed: Divergence: no)",
+        "note: run 0123abcd: stopped on the way, its checkpoint is there",
+    ]
+
+
+def test_runs_of_our_sweeps_are_named_before_they_have_left_anything(plot):
+    wanted = sweeps.load("top_k", "laptop")
+    done, failed, stopped = (record(run, accuracy) for run, accuracy in zip(wanted, (0.5, None, None), strict=False))
+    Store("results").folder(stopped.config).mkdir(parents=True)
+    Store("results").path(stopped.config).with_suffix(".ckpt").touch()
+    lines = plot("fig4", "--sweep", "top_k", records=[done, failed]).stderr.splitlines()
+    assert lines[0] == f"note: {len(wanted) - 1} of {len(wanted)} runs of top_k at laptop are not done"
+    assert sum(line.count("lr=") for line in lines) == len(wanted) - 1
+    assert sum("(failed: Divergence: no)" in line for line in lines) == 1
+    assert sum("(stopped on the way, its checkpoint is there)" in line for line in lines) == 1
 
 
 def test_one_scale_is_drawn_for_all_sweeps(plot):

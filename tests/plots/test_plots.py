@@ -58,6 +58,34 @@ def test_nothing_to_draw_is_one_line_that_says_what_to_run(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("other", [{"fresh": True}, {"test": [{"input_seq_len": 128}]}], ids=["training", "test"])
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_on_different_data_are_not_chosen_among(name, other, tmp_path):
+    ours = [record(config("ramnet", sweep=plots.sweeps(name)[0]), 0.5)]
+    theirs = [record(config("ramnet", sweep=plots.sweeps(name)[0], data=other, rate=rate), 0.9) for rate in (1e-3, 1)]
+    with pytest.raises(ValueError, match="runs on different data do not compare, choose one with --data: ") as caught:
+        plots.draw(name, frame(*ours, *theirs), tmp_path)
+    for those in (ours, theirs):
+        assert f"{those[0].config.data_name} ({len(those)} run" in str(caught.value)
+        plots.draw(name, frame(*those), tmp_path)
+    failed = [record(each.config, None) for each in theirs]
+    assert len(plots.table(name, frame(*ours, *failed))) >= 1  # which has nothing to compare
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_drawn_side_by_side_has_the_same_data(name):
+    """But in panels of their own, and where each row stands for itself."""
+    sweeps = plots.sweeps(name)
+    runs = [config("ramnet", sweep=sweeps[0]), config("ramnet", sweep=sweeps[-1], order=3, data={"fresh": True})]
+    runs[1] = runs[1].model_copy(update={"mixer": "another"})
+    table = frame(*(record(run, 0.5) for run in runs))
+    if len(sweeps) > 1 or name == "published":
+        assert len(plots.table(name, table)) == 2
+    else:
+        with pytest.raises(ValueError, match="runs on different data do not compare"):
+            plots.table(name, table)
+
+
 def test_there_must_be_such_a_figure():
     with pytest.raises(ValueError, match="no figure named 'fig9': there is fig3"):
         plots.draw("fig9", frame(), None)

@@ -4,6 +4,7 @@ from typer.testing import CliRunner
 import sweeps
 from mqar_bench.cli import app
 from mqar_bench.store import Store
+from tests.plots.records import record
 
 
 @pytest.fixture
@@ -24,6 +25,25 @@ def test_from_nothing_to_figures_and_report(reproduce, tmp_path):
     again = reproduce("fig3", "lr", "--no-train")
     assert again.exit_code == 0 and (tmp_path / "results/REPORT.md").read_text() == report
     assert Store("results").results()[1] == []  # what it leaves there is taken for no record
+
+
+def test_what_a_section_lacks_is_named(reproduce, tmp_path):
+    wanted = sweeps.load("fig3", "smoke")
+    for run, accuracy in zip(wanted, (0.5, None), strict=False):
+        Store("results").write(record(run, accuracy))
+    assert reproduce("fig3", "--no-train").exit_code == 0
+    report = (tmp_path / "results/REPORT.md").read_text()
+    assert f"Left out:\n\n- {len(wanted) - 1} of {len(wanted)} runs of fig3 at smoke are not done\n- " in report
+    assert report.count("lr=") == len(wanted) - 1 and report.count("(failed: Divergence: no)") == 1
+
+
+def test_runs_on_different_data_are_no_section(reproduce, tmp_path):
+    run = sweeps.load("fig3", "smoke")[0]
+    other = run.model_copy(update={"data": run.data.model_copy(update={"shuffle": True})})
+    for each in (run, other):
+        Store("results").write(record(each, 0.5))
+    result = reproduce("fig3", "published", "--no-train")
+    assert result.exit_code == 2 and "fig3: runs on different data do not compare" in result.stderr
 
 
 def test_traces_are_part_of_it_where_there_are_some(reproduce, tmp_path):

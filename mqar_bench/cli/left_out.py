@@ -1,0 +1,41 @@
+"""Which runs a figure lacks: those that are not done, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mqar_bench.result import RunResult
+    from mqar_bench.store import Store
+
+
+def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str) -> list[str]:
+    """Lines that name the runs of a sweep at a scale that failed, were stopped on the way or not begun; none if all are
+    done. Of a sweep that is none of ours (``sweeps``) only those are known that have left a record or a checkpoint.
+
+    Args:
+        store: where checkpoints lie.
+        records: there may be others among them.
+        sweep: its name.
+        scale: its scale.
+    """
+    import sweeps
+    from mqar_bench.launch.progress import list_runs
+
+    there = {r.run_id: r for r in records if (r.config.sweep, r.config.scale) == (sweep, scale)}
+    ours = sweep in sweeps.names() and scale in sweeps.scales(sweep)
+    wanted = {config.run_id: config for config in sweeps.load(sweep, scale)} if ours else {}
+    failed = {run_id: result for run_id, result in there.items() if result.status == "failed"}
+    stopped = {path.stem for path in (store.root / f"{sweep}-{scale}").glob("*.ckpt")} - (set(there) - set(failed))
+    remarks = dict.fromkeys((run_id for run_id in wanted if run_id not in there), "")
+    remarks |= {run_id: f"failed: {(result.error or '').partition(chr(10))[0]}" for run_id, result in failed.items()}
+    remarks |= dict.fromkeys(stopped & (set(wanted) | set(failed)), "stopped on the way, its checkpoint is there")
+    known = wanted | {run_id: result.config for run_id, result in there.items()}
+    strangers = sorted(stopped - set(known))
+    count, total = len(remarks) + len(strangers), len(wanted.keys() | failed.keys() if ours else there) + len(strangers)
+    if not count:
+        return []
+    lines = [f"{count} of {total} runs of {sweep} at {scale} are not done"]
+    lines += list_runs(list(known.values()), remarks)
+    return lines + [f"run {run_id}: stopped on the way, its checkpoint is there" for run_id in strangers]
