@@ -1,7 +1,7 @@
 """What a run is: one frozen ``RunConfig`` decides every number that a run produces.
 
 Every model refuses unknown fields. ``RunConfig.run_id`` is the hash of everything that matters to the result;
-the names under which a sweep lists a run (sweep, scale, mixer) are not part of it.
+the names under which a sweep lists a run (sweep, scale, mixer), and what was left out of it, are not part of that.
 """
 
 from __future__ import annotations
@@ -124,6 +124,9 @@ class RunConfig(Frozen):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    ignored: tuple[str, ...] = Field(
+        (), description="what the experiment file of another harness asks for and this run leaves out"
+    )
 
     @field_validator("mixer")
     @classmethod

@@ -17,7 +17,7 @@ LEADING = (
     "steps", "steps_to_90", "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes", "sequence_length",
     "vocab_size", "batch_size",
 )  # fmt: skip
-TRAILING = ("device", "threads", "git_commit", "error")
+TRAILING = ("device", "threads", "git_commit", "ignored", "error")
 
 #: Integers that a run may lack; the others are never missing.
 _GAPPED = ("state_size", "active_state_size", "num_parameters", "steps_to_90", "peak_memory_bytes")
@@ -34,8 +34,8 @@ def to_frame(results: Iterable[RunResult]) -> pd.DataFrame:
     ``stack`` has the mixers' names from below, with spaces between; they are cycled over the layers. Runs that differ
     in nothing but learning rate, seeds and device are of one ``variant``; ``data`` names what they were trained and
     scored on, whatever the seed. ``steps_to_90`` is the number of steps after the first epoch that ended with an
-    accuracy of at least 0.9. Sizes are elements per sequence; ``error`` is the first line. What a run does not have is
-    missing (NaN or NA).
+    accuracy of at least 0.9. Sizes are elements per sequence; ``ignored`` is what a run leaves out of what it was meant
+    to be, ``error`` is the first line. What a run does not have is missing (NaN or NA).
     """
     rows = [_row(result) for result in results]
     varying = list(dict.fromkeys(name for row in rows for name in row if name not in LEADING + TRAILING))
@@ -82,6 +82,7 @@ def _row(result: RunResult) -> dict[str, Any]:
         "device": result.provenance.device,
         "threads": result.provenance.threads,
         "git_commit": result.provenance.git_commit,
+        "ignored": "; ".join(config.ignored) or None,
         "error": result.error.partition("\n")[0] if result.error else None,
     }
 

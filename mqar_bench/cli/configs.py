@@ -24,13 +24,14 @@ def load_sweep(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
         raise UsageError(str(error)) from error
 
 
-def load_zoology(path: Path, seeds: int, quiet: bool) -> list[RunConfig]:
-    """The runs of an experiment file of Zoology; on standard error, what could not be translated or differs."""
+def load_zoology(path: Path, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
+    """The runs of an experiment file of Zoology; on standard error, what could not be translated or differs, and the
+    name of the sweep."""
     from mqar_bench.overrides import UsageError
     from mqar_bench.zoology import load_experiment
     from sweeps.protocols import with_seeds
 
-    experiment = load_experiment(path)
+    experiment = load_experiment(path, ignore_unknown)
     for reason, count in experiment.refused.items():
         print(f"refused: {count} of {experiment.total} configs: {reason}", file=sys.stderr)
     if not quiet:
@@ -38,6 +39,9 @@ def load_zoology(path: Path, seeds: int, quiet: bool) -> list[RunConfig]:
             print(f"note: {count} of {experiment.total} configs: {note}", file=sys.stderr)
     if not experiment.configs:
         raise UsageError(f"{path}: none of its {experiment.total} configs can be run here")
+    if not quiet:
+        first = experiment.configs[0]
+        print(f"note: its runs are those of sweep {first.sweep} at scale {first.scale}", file=sys.stderr)
     return with_seeds(experiment.configs, seeds)
 
 

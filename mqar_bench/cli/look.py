@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -74,7 +75,10 @@ def plot(
     for one in chosen:
         for line in left_out(Store(results), records, one, scale):
             print(f"note: {line}", file=sys.stderr)
-    _draw(name, to_frame(_on_data(records, data) if data else records), out)
+    records = _on_data(records, data) if data else records
+    for what, count in Counter(what for result in records for what in result.config.ignored).items():
+        print(f"note: {count} of {len(records)} runs leave out {what}", file=sys.stderr)
+    _draw(name, to_frame(records), out)
 
 
 @app.command(name="mixers", epilog="**Examples**\n\nmqar-bench mixers\n\nmqar-bench mixers ramnet")

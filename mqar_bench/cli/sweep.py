@@ -64,6 +64,13 @@ def sweep(
     ] = False,
     screen_share: Annotated[float, typer.Option(metavar="F", help="With --screen: that share of the epochs.")] = 0.25,
     screen_keep: Annotated[int, typer.Option(metavar="K", help="With --screen: learning rates kept of a model.")] = 1,
+    ignore_unknown_fields: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-unknown-fields",
+            help="Of a file: leave out what is known neither here nor in Zoology; records say so.",
+        ),
+    ] = False,
     force: Force = False,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and which are done; train none.")] = False,
@@ -79,7 +86,7 @@ def sweep(
     from mqar_bench.show import print_summary
     from mqar_bench.store import Store
 
-    configs, store = _load(name, scale, seeds, quiet), Store(results)
+    configs, store = _load(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
     screening = Screening(screen_share, screen_keep) if screen else None
     budget = make_budget(time_budget)
     if dry_run:
@@ -92,14 +99,16 @@ def sweep(
     raise typer.Exit(launcher.exit_code(summary))
 
 
-def _load(name: str, scale: str | None, seeds: int, quiet: bool) -> list[RunConfig]:
+def _load(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
     import sweeps
     from mqar_bench.overrides import UsageError
 
     if name.endswith(".py"):
         if scale is not None:
             raise UsageError(f"--scale {scale}: an experiment file has no scales")
-        return load_zoology(Path(name), seeds, quiet)
+        return load_zoology(Path(name), seeds, quiet, ignore_unknown)
+    if ignore_unknown:
+        raise UsageError(f"--ignore-unknown-fields is for experiment files of Zoology; {name!r} is none")
     if scale is None:
         known = f": --scale {', '.join(sweeps.scales(name))}" if name in sweeps.names() else ""
         raise UsageError(f"sweep {name!r} needs a scale{known}")

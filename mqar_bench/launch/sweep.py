@@ -88,6 +88,7 @@ def launch(
     for config in configs:
         wanted.setdefault(config.run_id, config)
     known = {run_id: result for run_id, result in store.find(wanted.values()).items() if result.status == "done"}
+    known |= _mark(store, known, wanted)
     if not force:
         known |= _adopt(store, [c for c in wanted.values() if c.run_id not in known], screens or {})
     skipped = () if force else tuple(known[run_id] for run_id in wanted if run_id in known)
@@ -108,6 +109,18 @@ def launch(
         loop.durations = Durations(known.values())
         loop.run()
     return Summary(tuple(loop.done), skipped + tuple(loop.elsewhere), tuple(loop.failed), tuple(loop.left), loop.paused)
+
+
+def _mark(store: Store, known: Mapping[str, RunResult], wanted: Mapping[str, RunConfig]) -> dict[str, RunResult]:
+    """Records that are to say, from now on, what was left out of a run to make it one that is done."""
+    marked = {}
+    for run_id, result in known.items():
+        ignored = {*result.config.ignored, *wanted[run_id].ignored}
+        if len(ignored) > len(result.config.ignored):
+            config = result.config.model_copy(update={"ignored": tuple(sorted(ignored))})
+            marked[run_id] = result.model_copy(update={"config": config})
+            store.write(marked[run_id])
+    return marked
 
 
 def _adopt(store: Store, configs: Sequence[RunConfig], screens: Mapping[str, ScreenRecord]) -> dict[str, RunResult]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import itertools
+import os
+import re
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
@@ -14,15 +18,19 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mqar_bench.config import RunConfig
 from mqar_bench.overrides import UsageError
+from mqar_bench.zoology.checkout import Checkout
+from mqar_bench.zoology.fields import Reader, Untranslatable
 from mqar_bench.zoology.shim import MODULES, TrainConfig
-from mqar_bench.zoology.translate import Notes, Untranslatable, translate
+from mqar_bench.zoology.translate import translate
 
-#: The scale under which the runs of a file are listed; the sweep is the file's name.
+#: The scale under which the runs of a file are listed; the sweep is named after the file.
 SCALE = "zoology"
+#: Configs of a file.
+MOST = 100_000
 
 
 @dataclass(frozen=True)
@@ -38,52 +46,92 @@ class Experiment:
     notes: dict[str, int]
 
 
-def load_experiment(path: Path) -> Experiment:
+def load_experiment(path: Path, ignore_unknown: bool = False) -> Experiment:
     """Translate the experiment file at ``path``. It is executed.
+
+    Args:
+        path: the file. The sweep is named after it, its folder and where it lies, so that no other file shares it.
+        ignore_unknown: leave out fields that are not known, instead of refusing the configs that give them; the
+            runs say so (``RunConfig.ignored``).
 
     Raises:
         UsageError: it cannot be read or executed, imports what does more than building configs, or has no ``configs``.
     """
-    found = _execute(path)
-    sweep = path.stem.replace(" ", "-")
+    checkout = Checkout.around(path)
+    found = _execute(path, checkout)
+    sweep = _name(path)
     runs: dict[str, RunConfig] = {}
-    refused, notes = Counter[str](), Notes()
+    refused, reader = Counter[str](), Reader(checkout, ignore_unknown)
     for config in found:
         try:
-            run = translate(config, sweep, SCALE, notes)
+            run = translate(config, sweep, SCALE, reader)
         except Untranslatable as error:
             refused[str(error)] += 1
-            notes.close(keep=False)
+            reader.close(keep=False)
             continue
         if run.run_id in runs:
-            notes.add("the same run as another config")
-            notes.close()
-        runs.setdefault(run.run_id, run)
-    return Experiment(tuple(runs.values()), len(found), dict(refused), notes.counts)
+            reader.note("the same run as another config")
+            reader.close()
+            run = run.model_copy(update={"ignored": tuple(sorted({*run.ignored, *runs[run.run_id].ignored}))})
+        runs[run.run_id] = run
+    return Experiment(tuple(runs.values()), len(found), dict(refused), reader.counts)
 
 
-def _execute(path: Path) -> Sequence[TrainConfig]:
+def _name(path: Path) -> str:
+    """The sweep of a file: its folder's name and its own for people, and a hash that tells it from its namesakes.
+
+    The same from wherever and however often it is run, whatever is in it.
+    """
+    place = path.resolve()
+    words = (re.sub(r"[^A-Za-z0-9_.]+", "-", word).strip("-.")[:40] for word in (place.parent.name, place.stem))
+    return "-".join([*filter(None, words), hashlib.sha256(os.fsencode(place)).hexdigest()[:6]])
+
+
+def _execute(path: Path, checkout: Checkout) -> list[TrainConfig]:
     if not path.is_file():
         raise UsageError(f"there is no file {path}")
-    with _stand_ins(path):
+    spec = importlib.util.spec_from_file_location("zoology_experiment", path)
+    assert spec is not None and spec.loader is not None and spec.origin is not None
+    with _stand_ins(checkout):
         try:
-            spec = importlib.util.spec_from_file_location("zoology_experiment", path)
-            assert spec is not None and spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
+            configs = getattr(module, "configs", None)
+            if not isinstance(configs, Iterable) or isinstance(configs, str | bytes | Mapping | BaseModel):
+                configs = ()
+            found = list(itertools.islice(configs, MOST + 1))
         except (Exception, SystemExit) as error:
-            place = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-            where = f"{path}:{place[-1]}" if place else str(path)
-            text = str(error)
-            if isinstance(error, ValidationError):
-                first = error.errors()[0]
-                text = f"{error.title}.{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            text = " ".join(text.split())
-            raise UsageError(f"{where}: {type(error).__name__}: {text}") from error
-    configs = getattr(module, "configs", None)
-    if not isinstance(configs, list) or not configs or not all(isinstance(c, TrainConfig) for c in configs):
+            raise UsageError(f"{_place(path, spec.origin, checkout, error)}: {_explain(error)}") from error
+    if not found:
         raise UsageError(f"{path} has no list `configs` of Zoology's TrainConfig")
-    return configs
+    if len(found) > MOST:
+        raise UsageError(f"{path} has more than {MOST} configs, if they end at all")
+    for i, config in enumerate(found):
+        if not isinstance(config, TrainConfig):
+            raise UsageError(
+                f"{path} has no list `configs` of Zoology's TrainConfig: entry {i} is of type {type(config).__name__}"
+            )
+    return found
+
+
+def _place(path: Path, origin: str, checkout: Checkout, error: BaseException) -> str:
+    """The line of the file that an error comes from, and the one in another file of the checkout that it led to."""
+    lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        lines.append((error.filename, error.lineno))
+    root = str(checkout.root)
+    known = [(name, line) for name, line in lines if name == origin or Path(name).is_relative_to(root)]
+    own = [line for name, line in known if name == origin]
+    where = f"{path}:{own[-1]}" if own else str(path)
+    return where if not known or known[-1][0] == origin else f"{where}: {known[-1][0]}:{known[-1][1]}"
+
+
+def _explain(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        text = f"{error.title}.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(f"{type(error).__name__}: {text}".split())
 
 
 class _StandIns(MetaPathFinder, Loader):
@@ -112,16 +160,13 @@ class _StandIns(MetaPathFinder, Loader):
 
 
 @contextmanager
-def _stand_ins(path: Path) -> Iterator[None]:
+def _stand_ins(checkout: Checkout) -> Iterator[None]:
     """Zoology's modules replaced, whether it is installed or not."""
 
     def take() -> dict[str, ModuleType]:
         return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "zoology"}
 
-    folders = [p for p in path.resolve().parents if p.name == "zoology"]
-    folders += [Path(folder) / "zoology" for folder in sys.path]  # or where it is installed
-    checkout = next((folder for folder in folders if (folder / "experiments").is_dir()), None)
-    before, finder = take(), _StandIns(checkout)
+    before, finder = take(), _StandIns(checkout.root)
     sys.meta_path.insert(0, finder)
     try:
         yield

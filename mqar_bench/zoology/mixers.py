@@ -5,20 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mixers
+from mixers.checks import brief
 from mqar_bench.config import MixerSpec
-from mqar_bench.zoology.shim import ModuleConfig
-
-if TYPE_CHECKING:
-    from mqar_bench.zoology.translate import Notes
+from mqar_bench.zoology.fields import Reader, Untranslatable
+from mqar_bench.zoology.shim import FunctionConfig, ModuleConfig
 
 HYBRID = "zoology.mixers.hybrid.Hybrid"
-
-
-class Untranslatable(ValueError):
-    """What a config asks for and we do not have."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,7 @@ class Counterpart:
         renamed: our names, where they differ.
         unused: options without effect here, such as a maximal length; those with one in Zoology have a note.
         only: options that must have this value, since our mixer is made that way.
-        lenient: its constructor swallows options it does not have.
+        swallowed: options that it has not and files of Zoology's own give it, which it drops in silence.
         adapt: the last word, from our options, d_model and n_layers.
     """
 
@@ -40,7 +35,7 @@ class Counterpart:
     renamed: dict[str, str] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
     only: dict[str, Any] = field(default_factory=dict)
-    lenient: bool = True
+    swallowed: tuple[str, ...] = ()
     adapt: Callable[[dict[str, Any], int, int], dict[str, Any]] = lambda options, d_model, n_layers: options
 
 
@@ -70,7 +65,7 @@ LENGTH = {"l_max": "", "mode": ""}
 
 COUNTERPARTS: dict[str, Counterpart] = {
     "attention.MHA": Counterpart(
-        "attention", {"num_heads": 1, "bias": True, "dropout": 0.0}, lenient=False, adapt=_as_rescaled
+        "attention", {"num_heads": 1, "bias": True, "dropout": 0.0}, adapt=_as_rescaled
     ),
     "base_conv.BaseConv": Counterpart(
         "short_conv", {"kernel_size": 3, "use_act": False}, unused={"l_max": "", "implicit_long_conv": ""}
@@ -79,6 +74,7 @@ COUNTERPARTS: dict[str, Counterpart] = {
         "sliding_window_attention",
         {"block_size": 256, "bias": True, "dropout": 0.0},
         renamed={"block_size": "window"},
+        swallowed=("attention_dropout",),
         adapt=_window,
     ),
     "gla.GatedLinearAttention": Counterpart(
@@ -91,7 +87,6 @@ COUNTERPARTS: dict[str, Counterpart] = {
             "num_kv_heads": None, "feature_map": None, "conv_bias": False, "gate_fn": "swish",
             "elementwise_affine": True, "norm_eps": 1e-5, "clamp_min": None,
         },
-        lenient=False,
     ),
     "delta_net.DeltaNet": Counterpart(
         "delta_net",
@@ -136,7 +131,7 @@ COUNTERPARTS: dict[str, Counterpart] = {
 COUNTERPARTS["h3.h3.H3"] = COUNTERPARTS["h3.H3"]
 
 
-def translate_mixer(config: ModuleConfig, layer: int, d_model: int, n_layers: int, notes: Notes) -> MixerSpec:
+def translate_mixer(config: ModuleConfig, layer: int, d_model: int, n_layers: int, reader: Reader) -> MixerSpec:
     """Our mixer for layer ``layer`` of a model.
 
     Our own classes by their names in ``mixers`` are ours; dotted paths outside Zoology stay what they are.
@@ -144,18 +139,24 @@ def translate_mixer(config: ModuleConfig, layer: int, d_model: int, n_layers: in
     Raises:
         Untranslatable: a mixer or an option that we have not.
     """
+    config = reader.settle(config, ModuleConfig, FunctionConfig)
     if config.name == HYBRID:
-        choices = config.kwargs.get("configs") or []
-        if not choices:
+        reader.refuse("hybrid.Hybrid", {k: v for k, v in config.kwargs.items() if k != "configs"}, None, ["configs"])
+        choices = config.kwargs.get("configs")
+        if not isinstance(choices, list | tuple) or not choices:
             raise Untranslatable("a Hybrid without configs")
         inner = ModuleConfig.model_validate(choices[layer % len(choices)])
-        return translate_mixer(inner, layer, d_model, n_layers, notes)
+        return translate_mixer(inner, layer, d_model, n_layers, reader)
     if not config.name.startswith("zoology."):
         return MixerSpec(name=_own_name(config.name), options=config.kwargs)
     short = config.name.removeprefix("zoology.mixers.")
     if short not in COUNTERPARTS:
         raise Untranslatable(f"the mixer {config.name}")
-    return _translate(short, COUNTERPARTS[short], config.kwargs, layer, d_model, n_layers, notes)
+    options = _read_options(short, COUNTERPARTS[short], config.kwargs, reader)
+    try:
+        return _translate(short, COUNTERPARTS[short], options, layer, d_model, n_layers)
+    except (TypeError, ArithmeticError) as error:
+        raise Untranslatable(f"{short} with {brief(config.kwargs)}: {error}") from None
 
 
 def _own_name(name: str) -> str:
@@ -167,23 +168,29 @@ def _own_name(name: str) -> str:
     return name
 
 
+def _read_options(short: str, to: Counterpart, given: dict[str, Any], reader: Reader) -> dict[str, Any]:
+    """What our mixer is to be made from, by Zoology's names."""
+    module, _, cls = f"zoology.mixers.{short}".rpartition(".")
+    theirs = reader.checkout.arguments(module, cls)
+    known = to.options | to.only
+    given = reader.defaults(short, {k: v for k, v in known.items() if k not in given}, theirs) | given
+    dropped = [name for name in to.swallowed if name in given and name not in (theirs or {})]
+    for name in dropped:
+        reader.note(f"{short} has no option {name!r}: ignored, as Zoology ignores it")
+    for name in to.unused.keys() & given.keys():
+        if to.unused[name]:
+            reader.note(to.unused[name])
+    unknown = {k: v for k, v in given.items() if k not in {*known, *to.unused, *dropped}}
+    reader.refuse(short, unknown, theirs, [*known, *to.unused])
+    for name in to.only.keys() & given.keys():
+        if given[name] != to.only[name]:
+            raise Untranslatable(f"{short} with {name} {given[name]!r}")
+    return to.options | {name: value for name, value in given.items() if name in to.options}
+
+
 def _translate(
-    short: str, to: Counterpart, kwargs: dict[str, Any], layer: int, d_model: int, n_layers: int, notes: Notes
+    short: str, to: Counterpart, options: dict[str, Any], layer: int, d_model: int, n_layers: int
 ) -> MixerSpec:
-    options = dict(to.options)
-    for name, value in kwargs.items():
-        if name in to.options:
-            options[name] = value
-        elif name in to.only:
-            if value != to.only[name]:
-                raise Untranslatable(f"{short} with {name} {value!r}")
-        elif name in to.unused:
-            if to.unused[name]:
-                notes.add(to.unused[name])
-        elif to.lenient:
-            notes.add(f"{short} has no option {name!r}: ignored, as Zoology ignores it")
-        else:
-            raise Untranslatable(f"{short} with an option {name!r}, which it has not")
     if short == "base_conv.BaseConv":
         options["kernel_size"] = _kernel_size(options["kernel_size"], layer)
     for name, value in options.items():

@@ -1,13 +1,14 @@
 """Stand-ins for what Zoology's experiment files import: config classes with its field names and defaults.
 
-They keep fields that they do not know, which Zoology's own drop in silence, so that a translation can name them.
+They keep fields that they do not know, which Zoology's own drop in silence, so that a translation can name them. Fields
+that some format has had are here, by the format.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 
 class BaseConfig(BaseModel):
@@ -55,7 +56,22 @@ class ContinuousMQARConfig(DataSegmentConfig):
     embeddings: Any = None
 
 
+class ARConfig(BaseConfig):
+    """A segment in the format of the first weeks of 2024; Zoology drops ``num_queries``, all keys are asked for."""
+
+    input_seq_len: int = 64
+    num_examples: int = 1_000
+    num_kv_pairs: int = 4
+    num_queries: int = 4
+    random_non_queries: bool = True
+
+
 class DataConfig(BaseConfig):
+    def __new__(cls, **values: Any) -> DataConfig:
+        """That of 2023 where it is given what only that has."""
+        old = cls is DataConfig and not NEW & values.keys() and OLD & values.keys()
+        return super().__new__(DataConfig2023 if old else cls)
+
     train_configs: list[DataSegmentConfig]
     test_configs: list[DataSegmentConfig]
     batch_size: int | tuple[int, int] = 32
@@ -63,6 +79,25 @@ class DataConfig(BaseConfig):
     cache_dir: str | None = None
     force_cache: bool = False
     num_passes: int = 1
+
+
+class DataConfig2023(DataConfig):
+    """The format until February 2024: one task, trained and scored on, by the name of the function that draws it."""
+
+    train_configs: list[DataSegmentConfig] = []
+    test_configs: list[DataSegmentConfig] = []
+    seed: int = 0
+    builder: FunctionConfig | None = None
+    num_train_examples: int = 10_000
+    num_test_examples: int = 1_000
+    input_seq_len: int = 64
+    vocab_size: int = 8_192
+    caching: bool = True
+
+
+#: What only one of the formats has, and no file of that can do without.
+NEW = {"train_configs", "test_configs"}
+OLD = {"builder", "num_train_examples", "num_test_examples"}
 
 
 class ModelConfig(BaseConfig):
@@ -105,6 +140,13 @@ class TrainConfig(BaseConfig):
     sweep_id: str | None = None
     run_id: str = "default"
 
+    @field_validator("data", mode="before")
+    @classmethod
+    def _find_format(cls, data: Any) -> Any:
+        if isinstance(data, list | tuple):
+            raise ValueError("a list of data is a format of 2023 that is not translated")
+        return DataConfig(**data) if isinstance(data, dict) else data
+
 
 #: What may be imported, by module. Experiments themselves come from the checkout that the file lies in.
 MODULES: dict[str, tuple[type[BaseConfig], ...]] = {
@@ -118,4 +160,5 @@ MODULES: dict[str, tuple[type[BaseConfig], ...]] = {
     "zoology.data.forgetting_mqar": (ForgettingMQARConfig,),
     "zoology.data.compositional_mqar": (CompositionalMQARConfig,),
     "zoology.data.stacked_mqar": (ContinuousMQARConfig,),
+    "zoology.data.ar_extrapolate": (ARConfig,),
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,42 +10,19 @@ from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, Tra
 from mqar_bench.overrides import UsageError, check_mixers
 from mqar_bench.tasks import AnyTask, CompositionalConfig, ForgettingConfig, MQARConfig
 from mqar_bench.zoology import shim
-from mqar_bench.zoology.mixers import Untranslatable, translate_mixer
-
-__all__ = ["Notes", "Untranslatable", "translate"]
+from mqar_bench.zoology.fields import Reader, Untranslatable
+from mqar_bench.zoology.format2023 import translate_2023
+from mqar_bench.zoology.mixers import translate_mixer
 
 #: What their tasks are here.
-TASKS: dict[type[shim.DataSegmentConfig], type[MQARConfig | ForgettingConfig | CompositionalConfig]] = {
+TASKS: dict[type[shim.BaseConfig], type[MQARConfig | ForgettingConfig | CompositionalConfig]] = {
     shim.MQARConfig: MQARConfig,
     shim.ForgettingMQARConfig: ForgettingConfig,
     shim.CompositionalMQARConfig: CompositionalConfig,
 }
 
 
-class Notes:
-    """What a translation leaves out or does otherwise, with the number of configs it concerns."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._here: set[str] = set()
-
-    def add(self, text: str) -> None:
-        """Once a config, whatever the number of segments or layers it is about."""
-        self._here.add(text)
-
-    def close(self, keep: bool = True) -> None:
-        """The end of a config; what is noted of a refused one is not kept."""
-        if keep:
-            self._counts.update(self._here)
-        self._here.clear()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        self.close()
-        return dict(self._counts)
-
-
-def translate(config: shim.TrainConfig, sweep: str, scale: str, notes: Notes) -> RunConfig:
+def translate(config: shim.TrainConfig, sweep: str, scale: str, reader: Reader) -> RunConfig:
     """The run that Zoology would make of ``config``: its data, model and protocol.
 
     Training data come from our sampler, which draws from the same distribution but not the same examples
@@ -54,67 +30,70 @@ def translate(config: shim.TrainConfig, sweep: str, scale: str, notes: Notes) ->
 
     Raises:
         Untranslatable: it asks for what we have not; the message names it.
+        UsageError: the source of its checkout cannot be read.
     """
-    _note_unknown("TrainConfig", config, notes)
+    try:
+        run = _run(reader.settle(config, shim.TrainConfig), sweep, scale, reader)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise Untranslatable(f"{place}: {first['msg']}".removeprefix(": ").replace("Value error, ", "")) from None
+    try:
+        check_mixers(run)
+    except UsageError as error:
+        raise Untranslatable(str(error)) from None
+    return run.model_copy(update={"ignored": reader.close()})
+
+
+def _run(config: shim.TrainConfig, sweep: str, scale: str, reader: Reader) -> RunConfig:
     if config.input_type != "discrete" or config.loss_type != "ce":
         raise Untranslatable(f"input_type {config.input_type!r} with loss_type {config.loss_type!r}")
     if config.early_stopping_metric not in (None, "valid/accuracy"):
         raise Untranslatable(f"early_stopping_metric {config.early_stopping_metric!r}")
     stops = config.early_stopping_metric is not None
-    batch = config.data.batch_size
+    given = reader.settle(config.data, shim.DataConfig, shim.DataConfig2023)
+    batch = given.batch_size
     batch_size, test_batch_size = batch if isinstance(batch, tuple) else (batch, batch)
-    try:
-        run = RunConfig(
-            sweep=sweep,
-            scale=scale,
-            data=_data(config.data, notes),
-            model=_model(config.model, notes),
-            train=TrainConfig(
-                max_epochs=config.max_epochs,
-                batch_size=batch_size,
-                test_batch_size=test_batch_size,
-                learning_rate=float(config.learning_rate),
-                weight_decay=config.weight_decay,
-                decay_all=True,
-                early_stopping_threshold=config.early_stopping_threshold if stops else None,
-                seed=config.seed,
-            ),
-        )
-        check_mixers(run)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise Untranslatable(f"{place}: {first['msg']}".removeprefix(": ").replace("Value error, ", "")) from None
-    except UsageError as error:
-        raise Untranslatable(str(error)) from None
-    notes.close()
-    return run
+    return RunConfig(
+        sweep=sweep,
+        scale=scale,
+        data=translate_2023(given, reader) if isinstance(given, shim.DataConfig2023) else _data(given, reader),
+        model=_model(config.model, reader),
+        train=TrainConfig(
+            max_epochs=config.max_epochs,
+            batch_size=batch_size,
+            test_batch_size=test_batch_size,
+            learning_rate=float(config.learning_rate),
+            weight_decay=config.weight_decay,
+            decay_all=True,
+            early_stopping_threshold=config.early_stopping_threshold if stops else None,
+            seed=config.seed,
+        ),
+    )
 
 
-def _data(config: shim.DataConfig, notes: Notes) -> DataConfig:
-    _note_unknown("DataConfig", config, notes)
+def _data(config: shim.DataConfig, reader: Reader) -> DataConfig:
     if config.num_passes != 1:
-        notes.add("DataConfig.num_passes is ignored, as Zoology ignores it")
-    train, test = (tuple(_segment(s, notes) for s in part) for part in (config.train_configs, config.test_configs))
+        reader.note("DataConfig.num_passes is ignored, as Zoology ignores it")
+    train, test = (tuple(_segment(s, reader) for s in part) for part in (config.train_configs, config.test_configs))
     return DataConfig(train=train, test=test, seed=config.seed)
 
 
-def _segment(config: shim.DataSegmentConfig, notes: Notes) -> AnyTask:
+def _segment(config: shim.DataSegmentConfig, reader: Reader) -> AnyTask:
     if type(config) not in TASKS:
         hint = ": ours of that kind is 'stacked'" if type(config) is shim.ContinuousMQARConfig else ""
         raise Untranslatable(f"the task {type(config).__name__}{hint}")
     task = TASKS[type(config)]
-    _note_unknown(type(config).__name__, config, notes)
-    known = config.model_dump(include=set(type(config).model_fields))
+    known = reader.settle(config, *TASKS).model_dump(include=set(type(config).model_fields))
     if task is ForgettingConfig and known["num_updates"] == 0:
         task = MQARConfig  # which it is
     if task is ForgettingConfig:
-        notes.add("forgetting: an update never repeats the value that it replaces, as it may in Zoology")
+        reader.note("forgetting: an update never repeats the value that it replaces, as it may in Zoology")
     return task(**{name: value for name, value in known.items() if name in task.model_fields and name != "name"})
 
 
-def _model(config: shim.ModelConfig, notes: Notes) -> ModelConfig:
-    _note_unknown("ModelConfig", config, notes)
+def _model(config: shim.ModelConfig, reader: Reader) -> ModelConfig:
+    config = reader.settle(config, shim.ModelConfig)
     for name, value in (
         ("learnable_word_embeddings", True),
         ("embedding_init_type", "default"),
@@ -123,13 +102,15 @@ def _model(config: shim.ModelConfig, notes: Notes) -> ModelConfig:
         if getattr(config, name) != value:
             raise Untranslatable(f"ModelConfig.{name} {getattr(config, name)!r}")
     if config.block_type == "Mamba2Block":
-        notes.add("Mamba2Block becomes a block like all others, with an identity as state mixer")
+        reader.note("Mamba2Block becomes a block like all others, with an identity as state mixer")
     elif config.block_type != "TransformerBlock":
         raise Untranslatable(f"block_type {config.block_type!r}")
     if config.sequence_mixer is None:
         raise Untranslatable("a model without sequence_mixer")
+    if config.n_layers < 1:
+        raise Untranslatable(f"a model of {config.n_layers} layers")
     layers = tuple(
-        translate_mixer(config.sequence_mixer, i, config.d_model, config.n_layers, notes)
+        translate_mixer(config.sequence_mixer, i, config.d_model, config.n_layers, reader)
         for i in range(config.n_layers)
     )
     padding = -config.vocab_size % max(1, config.pad_vocab_size_multiple)
@@ -138,16 +119,17 @@ def _model(config: shim.ModelConfig, notes: Notes) -> ModelConfig:
         d_model=config.d_model,
         n_layers=config.n_layers,
         mixers=_cycle(layers),
-        max_position_embeddings=config.max_position_embeddings,
+        max_position_embeddings=max(0, config.max_position_embeddings),  # below 0 is none, as 0 is
         embed_dropout=config.embed_dropout,
         resid_dropout=config.resid_dropout,
         layer_norm_epsilon=config.layer_norm_epsilon,
-        **_state_mixer(config),
+        **_state_mixer(config, reader),
     )
 
 
-def _state_mixer(config: shim.ModelConfig) -> dict[str, Any]:
-    name, kwargs = config.state_mixer.name, dict(config.state_mixer.kwargs)
+def _state_mixer(config: shim.ModelConfig, reader: Reader) -> dict[str, Any]:
+    mixer = reader.settle(config.state_mixer, shim.ModuleConfig, shim.FunctionConfig)
+    name, kwargs = mixer.name, dict(mixer.kwargs)
     if name == "torch.nn.Identity" or config.block_type == "Mamba2Block":
         return {"state_mixer": "identity"}
     if name != "zoology.mixers.mlp.MLP" or set(kwargs) - {"hidden_mult"}:
@@ -159,8 +141,3 @@ def _cycle(layers: tuple[MixerSpec, ...]) -> tuple[MixerSpec, ...]:
     """The shortest beginning of which all layers are a repetition."""
     sizes = range(1, len(layers) + 1)
     return next(layers[:n] for n in sizes if all(layer == layers[i % n] for i, layer in enumerate(layers)))
-
-
-def _note_unknown(name: str, config: shim.BaseConfig, notes: Notes) -> None:
-    for field in config.model_extra or {}:
-        notes.add(f"{name} has no field {field!r}: ignored, as Zoology ignores it")

@@ -21,7 +21,9 @@ from mqar_bench.model import LanguageModel
 from mqar_bench.tasks import MQARConfig
 from mqar_bench.train import parameter_groups, training_loss
 from mqar_bench.zoology import shim
-from mqar_bench.zoology.translate import Notes, translate
+from mqar_bench.zoology.checkout import Checkout
+from mqar_bench.zoology.fields import Reader
+from mqar_bench.zoology.translate import translate
 from tests.zoology.live import checkout, import_zoology
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "zoology_losses.json"
@@ -83,7 +85,7 @@ def set_weights(model: torch.nn.Module, shaken: float = 0.0) -> None:
 
 
 def our_losses(name: str, shaken: float = 0.0) -> list[float]:
-    run: RunConfig = translate(config_of(name, shim, shim.MQARConfig), "parity", "zoology", Notes())
+    run: RunConfig = translate(config_of(name, shim, shim.MQARConfig), "parity", "zoology", Reader(Checkout(None)))
     with torch.random.fork_rng():
         model = LanguageModel(run.model).train()
     set_weights(model, shaken)

@@ -11,47 +11,6 @@ from mqar_bench.tasks import CompositionalConfig, ForgettingConfig, MQARConfig, 
 from mqar_bench.zoology import export, load_experiment
 from tests.zoology.live import HOW, checkout
 
-HEAD = """
-import numpy as np
-from zoology.config import TrainConfig, ModelConfig, DataConfig, ModuleConfig, LoggerConfig
-from zoology.data.multiquery_ar import MQARConfig
-from zoology.data.stacked_mqar import ContinuousMQARConfig
-
-data = DataConfig(
-    train_configs=[MQARConfig(vocab_size=64, num_examples=96, input_seq_len=16, num_kv_pairs=2, train_power_a=1.0)],
-    test_configs=[MQARConfig(vocab_size=64, num_examples=32, input_seq_len=16, num_kv_pairs=2)],
-    batch_size=(32, 8),
-    cache_dir="/nowhere",
-)
-conv = dict(name="zoology.mixers.base_conv.BaseConv", kwargs={"l_max": 16, "kernel_size": [3, -1]})
-
-continuous = DataConfig(train_configs=[ContinuousMQARConfig()], test_configs=[])
-
-def config(mixer, model={}, **settings):
-    return TrainConfig(
-        data=settings.pop("data", data),
-        model=ModelConfig(**{"vocab_size": 64, "d_model": 16, "max_position_embeddings": 0,
-                             "state_mixer": dict(name="torch.nn.Identity"), "sequence_mixer": mixer} | model),
-        logger=LoggerConfig(project_name="p"),
-        **settings,
-    )
-
-def hybrid(*mixers):
-    return ModuleConfig(name="zoology.mixers.hybrid.Hybrid", kwargs={"configs": list(mixers)})
-
-def mixer(name, **kwargs):
-    return dict(name="zoology.mixers." + name, kwargs=kwargs)
-"""
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(body, name="mine.py"):
-        (tmp_path / name).write_text(HEAD + body)
-        return tmp_path / name
-
-    return write
-
 
 def test_a_file_is_translated_whole(write):
     experiment = load_experiment(
@@ -66,7 +25,8 @@ def test_a_file_is_translated_whole(write):
         "MQARConfig has no field 'train_power_a': ignored, as Zoology ignores it": 2,
     }
     first, second = experiment.configs
-    assert (first.sweep, first.scale, first.mixer) == ("mine", "zoology", "attention")
+    assert (first.sweep, first.scale, first.mixer) == (second.sweep, "zoology", "attention")
+    assert first.ignored == ()
     assert first.train.learning_rate == 1e-3 and second.train.learning_rate == 1e-2
     assert (first.train.seed, first.train.max_epochs, first.data.seed) == (7, 3, 123)
     assert (first.train.batch_size, first.train.test_batch_size) == (32, 8)
@@ -136,6 +96,19 @@ def test_mixers_by_name(write, mixer, name, options):
             "the task ContinuousMQARConfig: ours of that kind is 'stack",
         ),
         ("config(dict(name='nowhere.Mine'))", "model.mixers.0: mixer 'nowhere.Mine'"),
+        ("config(mixer('attention.MHA'), {'n_layers': 0})", "a model of 0 layers"),
+        (
+            "config(ModuleConfig(name='zoology.mixers.hybrid.Hybrid', kwargs={'configs': 3}))",
+            "a Hybrid without configs",
+        ),
+        (
+            "config(mixer('gated_delta_net.GatedDeltaNet', num_heads=0))",
+            "gated_delta_net.GatedDeltaNet with {'num_heads",
+        ),
+        (
+            "config(mixer('slide_attn.SlidingAttn', block_size=None))",
+            "slide_attn.SlidingAttn with {'block_size': None}",
+        ),
     ],
     ids=lambda text: text[:60],
 )
@@ -170,6 +143,12 @@ def test_a_file_that_is_no_experiment_is_one_line(write, body, message):
         load_experiment(path)
     assert message in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert not any(name.partition(".")[0] == "zoology" for name in sys.modules if checkout() is None)
+
+
+@pytest.mark.parametrize("value", [-1, -64, 0])
+def test_positions_up_to_zero_are_none(write, value):
+    body = f"configs = [config(mixer('attention.MHA'), {{'max_position_embeddings': {value}}})]"
+    assert load_experiment(write(body)).configs[0].model.max_position_embeddings == 0
 
 
 def test_a_file_that_is_not_there(tmp_path):
@@ -253,7 +232,8 @@ def test_the_command_line_runs_a_file(write, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "refused: 1 of 2 configs: the mixer zoology.mixers.ttt.TTT" in result.stderr
     assert "note: 1 of 2 configs: MQARConfig has no field 'train_power_a'" in result.stderr
-    assert len(list((tmp_path / "results" / "mine-zoology").glob("*.json"))) == 1
+    (name,) = (line.split()[7] for line in result.stderr.splitlines() if "its runs are those of sweep" in line)
+    assert len(list((tmp_path / "results" / f"{name}-zoology").glob("*.json"))) == 1
 
 
 @pytest.mark.skipif(checkout() is None, reason=HOW)
