@@ -177,14 +177,14 @@ def _read_options(short: str, to: Counterpart, given: dict[str, Any], reader: Re
     dropped = [name for name in to.swallowed if name in given and name not in (theirs or {})]
     for name in dropped:
         reader.note(f"{short} has no option {name!r}: ignored, as Zoology ignores it")
-    for name in to.unused.keys() & given.keys():
-        if to.unused[name]:
+    for name in given:
+        if to.unused.get(name):
             reader.note(to.unused[name])
     unknown = {k: v for k, v in given.items() if k not in {*known, *to.unused, *dropped}}
     reader.refuse(short, unknown, theirs, [*known, *to.unused])
-    for name in to.only.keys() & given.keys():
-        if given[name] != to.only[name]:
-            raise Untranslatable(f"{short} with {name} {given[name]!r}")
+    for name, value in given.items():
+        if name in to.only and value != to.only[name]:
+            raise Untranslatable(f"{short} with {name} {value!r}")
     return to.options | {name: value for name, value in given.items() if name in to.options}
 
 
