@@ -46,8 +46,9 @@ def measure(
             torch.cuda.synchronize(device)
         once = time.perf_counter() - started
     count = max(MIN_REPEATS, min(repeats, int(seconds / max(once, 1e-9))))
-    times = _cuda_times(call, device, count, flush) if on_gpu else timeit.repeat(call, repeat=count, number=1)
-    return summarize(times, parts)
+    if on_gpu:
+        return summarize(_cuda_times(call, device, count, flush), parts)
+    return summarize(timeit.repeat(call, timer=time.perf_counter, repeat=count, number=1), parts)
 
 
 def summarize(seconds: Sequence[float], parts: int = 1) -> Timing:
