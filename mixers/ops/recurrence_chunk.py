@@ -25,8 +25,8 @@ from mixers.ops.recurrence_decay import NOTHING, FactoredDecay, HalvedDecay, NoD
 CHUNK = 64
 #: The factored form takes exp of half the sum of w over its block, and leaves as much room for the values.
 FACTOR_SPAN = {torch.float32: 120.0, torch.float64: 1000.0}
-#: Blocks in which it is tried if a chunk is too long; 1 always fits.
-BLOCKS = (16, 4, 1)
+#: Blocks in which it is tried if w is too strong for a whole chunk; blocks of 1 need no factors.
+BLOCKS = (16, 4)
 
 
 def split(x: Tensor, chunks: int, length: int) -> Tensor:
@@ -54,9 +54,12 @@ def choose_decay(w: Tensor | None, T: int, dtype: torch.dtype) -> tuple[int, int
         return chunks, length, FactoredDecay(parts)
     length = 1 << (length - 1).bit_length()
     parts = split(w.clamp(min=NOTHING[dtype]), chunks, length)
-    spans = (parts.detach().unflatten(1, (-1, block)).sum(2).amin() for block in BLOCKS if block <= length)
-    block = next(block for block, span in zip(BLOCKS, spans, strict=False) if block == 1 or span >= lowest)
-    return chunks, length, HalvedDecay(parts, block)
+    given = parts.detach()
+
+    def fits(block: int) -> bool:
+        return block <= length and bool(given.unflatten(1, (-1, block)).sum(2).amin() >= lowest)
+
+    return chunks, length, HalvedDecay(parts, next(filter(fits, BLOCKS), 1))
 
 
 def solve_unit_lower(A: Tensor, X: Tensor) -> Tensor:
