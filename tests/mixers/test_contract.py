@@ -26,6 +26,7 @@ VARIANTS = {
         {},
         {"use_short_conv": True, "use_output_gate": False, "expand_k": 0.75, "expand_v": 1.25},
         {"use_short_conv": True, "conv_size": 1, "gate_logit_normalizer": 0.5, "gate_low_rank_dim": 3, "num_heads": 1},
+        {"gate_logit_normalizer": 0.005},
     ],
     "delta_net": [
         {},
