@@ -39,6 +39,13 @@ class Counterpart:
     adapt: Callable[[dict[str, Any], int, int], dict[str, Any]] = lambda options, d_model, n_layers: options
 
 
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    """An option that is computed with; our mixers check those that they get as they are."""
+    if type(value) not in (int, float) or value != value // 1 or value < least:
+        raise Untranslatable(f"{name} must be a whole number of at least {least}, got {brief(value)}")
+    return int(value)
+
+
 def _as_rescaled(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
     """Its output projections start at 0.02 / sqrt(2 n_layers); ours take the number."""
     return options | {"out_init_std": 0.02 / math.sqrt(2 * n_layers)}
@@ -46,17 +53,18 @@ def _as_rescaled(options: dict[str, Any], d_model: int, n_layers: int) -> dict[s
 
 def _window(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
     """Its block_size is how far back a token sees; the window counts the token itself too."""
-    return _as_rescaled(options | {"window": options["window"] + 1}, d_model, n_layers)
+    before = _whole("block_size", options["window"], least=0)
+    return _as_rescaled(options | {"window": before + 1}, d_model, n_layers)
 
 
 def _head_dim(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
-    return options | {"head_dim": d_model // options["num_heads"]}
+    return options | {"head_dim": d_model // _whole("num_heads", options["num_heads"])}
 
 
 def _rwkv7(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
     heads = options.pop("num_heads")
     if heads is not None:
-        options["head_dim"] = d_model // heads
+        options["head_dim"] = d_model // _whole("num_heads", heads)
     return options | {"num_hidden_layers": n_layers}
 
 
