@@ -99,8 +99,11 @@ class SequenceMixer(nn.Module):
         """Told before every training step which fraction (0 to 1) of training is done; for schedules."""
 
     def _zeros(self, *shape: int) -> Tensor:
-        """Zeros of the parameters' device and dtype."""
-        return next(self.parameters()).new_zeros(shape)
+        """Zeros of the parameters' device and dtype; ``ValueError`` where there are none."""
+        like = next(self.parameters(), None)
+        if like is None:
+            raise ValueError(f"{type(self).__name__} has no parameters to take its state's device and dtype from")
+        return like.new_zeros(shape)
 
 
 class RecurrentMixer(SequenceMixer):

@@ -194,6 +194,15 @@ def test_forward_draws_no_random_numbers_and_repeats_to_the_bit(name, options):
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+def test_a_state_without_parameters_names_the_mixer():
+    class Mean(mixers.SequenceMixer):
+        def init_state(self, batch):
+            return {"sum": self._zeros(batch, self.d_model)}
+
+    with pytest.raises(ValueError, match="^Mean has no parameters to take its state's device and dtype from$"):
+        Mean(16).init_state(2)
+
+
 @pytest.mark.parametrize("name", mixers.names())
 def test_zoology_calling_convention(name):
     cls = mixers.load(name)
