@@ -140,5 +140,4 @@ def _state_mixer(config: shim.ModelConfig, reader: Reader) -> dict[str, Any]:
 def _cycle(layers: tuple[MixerSpec, ...]) -> tuple[MixerSpec, ...]:
     """The shortest beginning of which all layers are a repetition."""
     sizes = range(1, len(layers) + 1)
-    repeated = (layers[:n] for n in sizes if all(layer == layers[i % n] for i, layer in enumerate(layers)))
-    return next(repeated, layers)  # where there are none, n_layers is refused
+    return next(layers[:n] for n in sizes if all(layer == layers[i % n] for i, layer in enumerate(layers)))

@@ -82,11 +82,6 @@ def test_mixers_by_name(write, mixer, name, options):
         ),
         ("config(hybrid())", "a Hybrid without configs"),
         ("config(dict(name='zoology.mixers.hybrid.Hybrid', kwargs={'configs': 5}))", "a Hybrid without configs"),
-        ("config(mixer('attention.MHA'), {'n_layers': 0})", "n_layers: Input should be greater than or equal to 1"),
-        (
-            "config(mixer('gated_delta_net.GatedDeltaNet', num_heads=0))",
-            "num_heads must be a whole number of at least 1, got 0",
-        ),
         ("config(mixer('rwkv7.RWKV7Attention', num_heads=0))", "num_heads must be a whole number of at least 1, got 0"),
         (
             "config(mixer('slide_attn.SlidingAttn', block_size='x'))",
@@ -115,11 +110,11 @@ def test_mixers_by_name(write, mixer, name, options):
         ),
         (
             "config(mixer('gated_delta_net.GatedDeltaNet', num_heads=0))",
-            "gated_delta_net.GatedDeltaNet with {'num_heads",
+            "num_heads must be a whole number of at least 1, got 0",
         ),
         (
             "config(mixer('slide_attn.SlidingAttn', block_size=None))",
-            "slide_attn.SlidingAttn with {'block_size': None}",
+            "block_size must be a whole number of at least 0, got None",
         ),
     ],
     ids=lambda text: text[:60],
