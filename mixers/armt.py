@@ -190,9 +190,6 @@ class ARMT(RecurrentMixer):
     def state_size(self, sequence_length: int) -> int:
         return 2 * self.nu * self.d_mem * (self.d_model + 1) + 2 * (self.segment_size - 1) * self.d_model + 1
 
-    def active_state_size(self, sequence_length: int) -> int:
-        return self.state_size(sequence_length)
-
 
 def associate(A: Tensor | None, k: Tensor, v: Tensor, beta: Tensor, correction: bool = True) -> Tensor:
     """Write a batch of associations into the memory at once; see ``ARMT`` for the equations.

@@ -90,6 +90,3 @@ class SoftmaxAttention(RecurrentMixer):
 
     def state_size(self, sequence_length: int) -> int:
         return 2 * self.d_model * sequence_length
-
-    def active_state_size(self, sequence_length: int) -> int:
-        return self.state_size(sequence_length)

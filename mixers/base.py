@@ -37,7 +37,8 @@ class SequenceMixer(nn.Module):
     """Base class of all mixers.
 
     Subclasses take ``(d_model, layer_idx=None, **options)``, every option with a default that works at
-    d_model 64, and implement ``forward``, ``init_state``, ``step``, ``state_size`` and ``active_state_size``.
+    d_model 64, and implement ``forward``, ``init_state``, ``step`` and ``state_size``, and ``active_state_size`` where
+    a token does not touch all of the state. What is missing raises NotImplementedError, which names class and method.
 
     One that adds to the training loss also has ``get_auxiliary_loss()``, which returns a scalar for the last
     ``forward`` (Zoology's convention); others need not have it.
@@ -51,18 +52,18 @@ class SequenceMixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix a whole sequence: ``[B, T, d_model] -> [B, T, d_model]``, causal."""
-        raise NotImplementedError
+        raise _missing(self, "forward")
 
     def init_state(self, batch: int) -> State:
         """The state before the first token, on the parameters' device."""
-        raise NotImplementedError
+        raise _missing(self, "init_state")
 
     def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
         """Mix one token: ``[B, d_model], state -> [B, d_model], state``; the outputs equal ``forward``'s.
 
         Go on with the state returned: the one given may have been updated in place if gradients are off.
         """
-        raise NotImplementedError
+        raise _missing(self, "step")
 
     def prefill(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Mix a piece of a sequence, ``[B, T, d_model]``, from ``state`` (default: the first token's), and return
@@ -80,11 +81,11 @@ class SequenceMixer(nn.Module):
 
     def state_size(self, sequence_length: int) -> int:
         """Elements carried per sequence after ``sequence_length`` tokens: what ``step``'s state really holds."""
-        raise NotImplementedError
+        raise _missing(self, "state_size")
 
     def active_state_size(self, sequence_length: int) -> int:
-        """Elements of the state read or written per token at ``sequence_length``."""
-        raise NotImplementedError
+        """Elements of the state read or written per token at ``sequence_length``; here all of them."""
+        return self.state_size(sequence_length)
 
     def engine(self, device: torch.device, dtype: torch.dtype = torch.float32, decoding: bool = False) -> EngineChoice:
         """What would compute ``forward``, or with ``decoding`` ``step``, if parameters and inputs were ``dtype`` on
@@ -114,7 +115,7 @@ class RecurrentMixer(SequenceMixer):
 
         Must not change ``state``. ``step`` calls it with T = 1, which should not cost more than one step.
         """
-        raise NotImplementedError
+        raise _missing(self, "mix")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mix(x, None)[0]
@@ -125,6 +126,10 @@ class RecurrentMixer(SequenceMixer):
     def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
         y, state = self.mix(x_t.unsqueeze(1), state)
         return y.squeeze(1), state
+
+
+def _missing(mixer: SequenceMixer, method: str) -> NotImplementedError:
+    return NotImplementedError(f"{type(mixer).__name__} does not implement {method}")
 
 
 def init_linear(*layers: nn.Linear, std: float = 0.02) -> None:

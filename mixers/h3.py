@@ -111,9 +111,6 @@ class H3(RecurrentMixer):
     def state_size(self, sequence_length: int) -> int:
         return self.d_model * (self.d_state - 1) + self.head_dim * self.d_model * self.d_state
 
-    def active_state_size(self, sequence_length: int) -> int:
-        return self.state_size(sequence_length)
-
 
 class ShiftSSM(nn.Module):
     """``s_t[n] = s_{t-1}[n - 1] + B_n k_t``, ``y_t = sum_n C_n s_t[n]`` per channel: a convolution of N taps."""

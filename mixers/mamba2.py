@@ -127,6 +127,3 @@ class Mamba2(RecurrentMixer):
 
     def state_size(self, sequence_length: int) -> int:
         return self.inner * self.ssm_state_size + self.conv1d.state_size()
-
-    def active_state_size(self, sequence_length: int) -> int:
-        return self.state_size(sequence_length)

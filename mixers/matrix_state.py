@@ -59,9 +59,6 @@ class MatrixStateMixer(RecurrentMixer):
         H, K, V = self.state_shape
         return H * K * V + sum(getattr(self, f"{name}_conv1d").state_size() for name in self.convolved)
 
-    def active_state_size(self, sequence_length: int) -> int:
-        return self.state_size(sequence_length)
-
 
 def head_width(name: str, d_model: int, expand: float, num_heads: int) -> int:
     """Width of one head where all heads together are ``expand * d_model`` wide, rounded down."""

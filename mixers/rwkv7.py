@@ -135,9 +135,6 @@ class RWKV7(RecurrentMixer):
     def state_size(self, sequence_length: int) -> int:
         return self.d_model * self.head_dim + self.d_model
 
-    def active_state_size(self, sequence_length: int) -> int:
-        return self.state_size(sequence_length)
-
 
 class LowRank(nn.Module):
     """``W_2 act(W_1 x) + b``, fla's LoRA: W_1 starts at 0, W_2 orthogonal and small."""

@@ -67,6 +67,3 @@ class ShortConvolution(SequenceMixer):
 
     def state_size(self, sequence_length: int) -> int:
         return self.d_model * (self.kernel_size - 1)
-
-    def active_state_size(self, sequence_length: int) -> int:
-        return self.state_size(sequence_length)

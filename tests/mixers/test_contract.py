@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import mixers
-from mixers import state_elements
-from mixers.base import TensorKind
+from mixers import SequenceMixer, state_elements
+from mixers.base import RecurrentMixer, TensorKind
 from mixers.ops import delta_rule, recurrence
 from mixers.ramnet import ops as ramnet_ops
 
@@ -154,6 +154,41 @@ def test_state_size_is_what_is_carried(name, options):
         state = mixer.step(x[:, t], state)[1]
     assert state_elements(state) == mixer.state_size(5)
     assert mixer.active_state_size(5) > 0 or name == "short_conv"
+
+
+class Bare(SequenceMixer):
+    """Implements nothing."""
+
+
+class BareRecurrent(RecurrentMixer):
+    """Implements nothing either."""
+
+
+@pytest.mark.parametrize(
+    "kind, method, arguments, missing",
+    [
+        (Bare, "forward", [torch.zeros(1, 2, 8)], "forward"),
+        (Bare, "init_state", [1], "init_state"),
+        (Bare, "step", [torch.zeros(1, 8), {}], "step"),
+        (Bare, "prefill", [torch.zeros(1, 2, 8), {}], "step"),
+        (Bare, "state_size", [4], "state_size"),
+        (Bare, "active_state_size", [4], "state_size"),
+        (BareRecurrent, "forward", [torch.zeros(1, 2, 8)], "mix"),
+        (BareRecurrent, "prefill", [torch.zeros(1, 2, 8)], "mix"),
+        (BareRecurrent, "step", [torch.zeros(1, 8), {}], "mix"),
+    ],
+)
+def test_what_is_missing_says_so_by_class_and_method(kind, method, arguments, missing):
+    with pytest.raises(NotImplementedError, match=f"^{kind.__name__} does not implement {missing}$"):
+        getattr(kind(8), method)(*arguments)
+
+
+def test_the_active_state_is_all_of_it_unless_a_mixer_says_otherwise():
+    class Half(Bare):
+        def state_size(self, sequence_length):
+            return 10 * sequence_length
+
+    assert Half(8).active_state_size(3) == 30
 
 
 @pytest.mark.parametrize("name, options", CASES)
