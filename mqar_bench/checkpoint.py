@@ -100,15 +100,27 @@ def encode(snapshot: Snapshot) -> bytes:
         payload = _dump(snapshot)
         _load(payload)
     except Exception:
-        culprit = next((name for name, value in snapshot["model"].items() if not _survives(value)), None)
+        read_back(snapshot["model"], "the model's")  # says what it is about
+        raise
+    return HEADER % VERSION + hashlib.sha256(payload).digest() + payload
+
+
+def read_back(state: dict[str, Any], whose: str) -> dict[str, Any]:
+    """What a checkpoint gives back of a ``state_dict``.
+
+    Raises:
+        TypeError: it holds what only code could restore; names it, and ``whose`` it is.
+    """
+    try:
+        return _load(_dump(state))
+    except Exception:
+        culprit = next((name for name, value in state.items() if not _survives(value)), None)
         if culprit is None:
             raise
-        kind = type(snapshot["model"][culprit]).__name__
         raise TypeError(
-            f"the run cannot be saved: {culprit} in the model's state_dict is of type {kind}, and only tensors and"
-            " plain values can be read back; keep it out of the state_dict, or make it a tensor"
+            f"the run cannot be saved: {culprit} in {whose} state_dict is of type {type(state[culprit]).__name__}, and"
+            " only tensors and plain values can be read back; keep it out of the state_dict, or make it a tensor"
         ) from None
-    return HEADER % VERSION + hashlib.sha256(payload).digest() + payload
 
 
 def decode(data: bytes, run_id: str) -> Snapshot:

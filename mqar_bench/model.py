@@ -113,7 +113,7 @@ class LanguageModel(nn.Module):
 
     def auxiliary_loss(self) -> Tensor | None:
         """Sum of the ``get_auxiliary_loss()`` of all modules that have one (Zoology's convention), or None."""
-        losses = [getter() for m in self.modules() if callable(getter := getattr(m, "get_auxiliary_loss", None))]
+        losses = auxiliary_losses(self)
         return sum(losses[1:], losses[0]) if losses else None
 
     def state_size(self, sequence_length: int) -> int:
@@ -125,6 +125,11 @@ class LanguageModel(nn.Module):
         if not all(hasattr(mixer, "active_state_size") for mixer in self.sequence_mixers):
             return None
         return sum(mixer.active_state_size(sequence_length) for mixer in self.sequence_mixers)
+
+
+def auxiliary_losses(module: nn.Module) -> list[Tensor]:
+    """What the modules in it, itself too, add to the training loss; of those that do."""
+    return [getter() for m in module.modules() if callable(getter := getattr(m, "get_auxiliary_loss", None))]
 
 
 def at_positions(x: Tensor, positions: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from mixers.base import SequenceMixer
 from mixers.checks import brief
 from mixers.registry import MixerError, outline
 from mqar_bench.config import RunConfig
+from mqar_bench.contract import check_methods, check_sizes
 from mqar_bench.settings import all_fields, entry_of, fields, models_of, named
 from mqar_bench.tasks import TASKS, UNKNOWN_TASK, Task
 
@@ -136,12 +137,10 @@ def check_mixers(config: RunConfig) -> None:
         try:
             with torch.random.fork_rng(devices=[]):
                 mixer = outline(spec.name, config.model.d_model, i, **spec.options)
+                check_methods(mixer, spec.name)
+                check_sizes(mixer, spec.name, config.sequence_length, outlined=True)
         except MixerError as error:
             raise _refuse_mixer(i, error) from None
-        for method in ("forward", "state_size"):
-            own = getattr(mixer, method, None)
-            if getattr(own, "__func__", own) in (None, nn.Module.forward, getattr(SequenceMixer, method)):
-                raise _refuse_mixer(i, MixerError(f"mixer {spec.name!r} does not implement {method}"))
         if config.train.device != "auto":
             check_engine(mixer, i, torch.device(config.train.device))
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mqar_bench.checkpoint import Snapshot, Tally, encode, restore, snapshot
 from mqar_bench.config import RunConfig, TrainConfig
+from mqar_bench.contract import check_model
 from mqar_bench.data import Batch, TaskData, shared_data
 from mqar_bench.machine.hardware import peak_memory, reset_peak_memory
 from mqar_bench.model import LanguageModel, count_parameters, supervised_loss
@@ -90,7 +91,9 @@ def fit(
         Divergence: the training loss became NaN or infinite; the message names the step.
         Stopped: ``stop`` said so.
         CheckpointError: (a ValueError) ``checkpoint`` is damaged, or not of this run.
-        TypeError: a checkpoint is due, and a mixer's ``state_dict`` has in it what cannot be read back as data.
+        MixerError: (a ValueError) a mixer lacks what training, scoring, a checkpoint or the record needs; told before
+            the first step.
+        TypeError: a checkpoint is due, and a mixer's ``state_dict`` has by now what cannot be read back as data.
         ValueError: the config asks for something this machine cannot do, or ``data`` are another config's.
     """
     settings = config.train
@@ -103,6 +106,7 @@ def fit(
     with torch.random.fork_rng(devices=[0] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)  # weights and dropout draw from torch's generator, put back on leaving
         model = LanguageModel(config.model).to(device)
+        check_model(model, config, data, saved=save is not None or stop is not None)
         optimizer = torch.optim.AdamW(parameter_groups(model, settings), lr=settings.learning_rate, fused=True)
         total_steps = settings.max_epochs * data.count_batches(settings.batch_size)
         tally = Tally(started_at, total_steps)
