@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,8 +16,9 @@ from mixers.checks import brief
 from mixers.registry import MixerError, outline
 from mqar_bench.config import RunConfig
 from mqar_bench.contract import check_methods, check_sizes
-from mqar_bench.settings import all_fields, entry_of, fields, models_of, named
-from mqar_bench.tasks import TASKS, UNKNOWN_TASK, Task
+from mqar_bench.settings import all_fields, entry_of, models_of, named
+from mqar_bench.suggest import MAX_PATH, not_an_option, unknown_setting, unknown_task
+from mqar_bench.tasks import TASKS, UNKNOWN_TASK
 
 
 class UsageError(ValueError):
@@ -33,8 +33,8 @@ _IN_JSON = {
     "string_unicode": "Input should be Unicode text",
 }
 
-#: Characters of a dotted path, and of a message apart from its path.
-MAX_PATH, MAX_TEXT = 120, 300
+#: Characters of a message apart from its path.
+MAX_TEXT = 300
 
 
 def apply_overrides(config: RunConfig, pairs: Iterable[tuple[str, str]]) -> RunConfig:
@@ -44,9 +44,11 @@ def apply_overrides(config: RunConfig, pairs: Iterable[tuple[str, str]]) -> RunC
     keeps the settings that are given and, of the rest, those that were no defaults and that the new one has too.
 
     Raises:
-        UsageError: no such setting, or a value that it, its mixer or the rest of the config cannot take.
+        UsageError: no such setting, one that is given twice, or a value that it, its mixer or the rest of the config
+            cannot take.
     """
     pairs = list(pairs)
+    _check_once(pairs)
     values = config.model_dump(mode="json")
     paths = [path for path, _ in pairs]
     for path, text in pairs:
@@ -74,16 +76,43 @@ def parse_pairs(arguments: Iterable[str], options: Iterable[str] = ()) -> list[t
             raise UsageError(f"unexpected argument {brief(argument)}: settings are given as --dotted.path value")
         if len(path) > MAX_PATH or not path.isprintable():
             raise UsageError(f"no setting {brief(path)}: settings are given as --dotted.path value")
-        if "." not in path and path not in RunConfig.model_fields:
-            close = difflib.get_close_matches(f"--{path}", options, 1)
-            if close:
-                raise UsageError(f"no option --{path}; did you mean {close[0]}?")
+        if "." not in path and path not in RunConfig.model_fields and (text := not_an_option(path, options)):
+            raise UsageError(text)
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise UsageError(f"--{path} needs a value")
             value = rest.pop(0)
         pairs.append((path, value))
     return pairs
+
+
+def _check_once(pairs: Iterable[tuple[str, str]]) -> None:
+    """Whether no setting is given twice, by its own path or in the JSON of one that it is a part of."""
+    given: dict[str, tuple[str, Any]] = {}
+    for path, text in pairs:
+        try:
+            value = _parse(text, Any)
+        except UsageError as error:
+            raise UsageError(f"--{path}: {error}") from None
+        for other, (before, inside) in given.items():
+            if path == other:
+                raise UsageError(f"--{path} is given twice: {_short(before)} and {_short(text)}")
+            if other.startswith(f"{path}."):
+                raise UsageError(f"--{path} would replace --{other}, which is given before it: give --{path} first")
+            if path.startswith(f"{other}.") and _holds(inside, path.removeprefix(f"{other}.").split(".")):
+                raise UsageError(f"--{path} is given twice: --{other} has it too")
+        given[path] = text, value
+
+
+def _holds(value: Any, segments: list[str]) -> bool:
+    """Whether there is something at this path below a value."""
+    for segment in segments:
+        if isinstance(value, list):
+            value = dict(zip(map(str, range(len(value))), value, strict=True))
+        if not isinstance(value, dict) or segment not in value:
+            return False
+        value = value[segment]
+    return True
 
 
 def read_config(path: Path) -> RunConfig:
@@ -93,9 +122,11 @@ def read_config(path: Path) -> RunConfig:
         UsageError: there is no such file, or it is neither.
     """
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes(), object_pairs_hook=_object)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from None
     if isinstance(values, dict) and "config" in values:
@@ -197,7 +228,7 @@ def _step(node: Any, kind: Any, segments: list[str], depth: int) -> tuple[Any, A
         chosen = named(models, node.get("name")) or models[0]
         known = all_fields((chosen, *models))  # of what it may yet be named, too
         if segment not in known:
-            raise UsageError(_unknown(path, above, segment, chosen, segments[depth + 1 :]))
+            raise UsageError(unknown_setting(path, above, segment, chosen, segments[depth + 1 :]))
         return segment, known[segment].annotation
     if isinstance(node, dict):
         if not segment:
@@ -212,36 +243,26 @@ def _step(node: Any, kind: Any, segments: list[str], depth: int) -> tuple[Any, A
     raise UsageError(f"{path}: {above} is a single value, nothing lies below it")
 
 
-def _unknown(path: str, above: str, segment: str, kind: type[BaseModel], rest: list[str]) -> str:
-    if issubclass(kind, Task):
-        return _not_of_task(path, above, segment, kind)
-    prefix = f"{above}." if above else ""
-    leaves = {setting.path.rpartition(".")[2]: setting.path for setting in reversed(fields())}
-    close = difflib.get_close_matches(segment, kind.model_fields, 1)
-    if close and path not in leaves:
-        return f"no setting {brief(path)}; did you mean {'.'.join([prefix + close[0], *rest])!r}?"
-    close = difflib.get_close_matches(path.rpartition(".")[2], leaves, 1)
-    if close:
-        return f"no setting {brief(path)}; did you mean {leaves[close[0]]!r}?"
-    return f"no setting {brief(path)}; {above or 'a run'} has {', '.join(kind.model_fields)}"
-
-
-def _not_of_task(path: str, above: str, segment: str, kind: type[Task]) -> str:
-    close = difflib.get_close_matches(segment, kind.model_fields, 1)
-    if close and segment not in all_fields(TASKS.values()):
-        return f"no setting {brief(path)}; did you mean {f'{above}.{close[0]}'!r}?"
-    name = kind.model_fields["name"].default
-    return f"no setting {brief(path)}; the task {name!r} has {', '.join(kind.model_fields)}"
-
-
 def _parse(text: str, kind: Any) -> Any:
     """JSON, else the text; and the text where only text will do, so that a name may look like a number."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
+    except UsageError:
+        raise
     except (ValueError, RecursionError):
         return text
     wants_text = kind is str or (get_origin(kind) is Literal and all(isinstance(c, str) for c in get_args(kind)))
     return text if wants_text and not isinstance(value, str) else value
+
+
+def _object(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which no name may be twice: its parser would take the last."""
+    found: dict[str, Any] = {}
+    for name, value in entries:
+        if name in found:
+            raise UsageError(f"{brief(name)} is given twice in one object: {_short(found[name])} and {_short(value)}")
+        found[name] = value
+    return found
 
 
 def _explain(error: ValidationError) -> str:
@@ -250,9 +271,9 @@ def _explain(error: ValidationError) -> str:
     segments, kind = _locate(first["loc"])
     path, given = ".".join(segments), first["input"]
     if first["type"] == "extra_forbidden":
-        return _unknown(path, ".".join(segments[:-1]), segments[-1], kind, [])
+        return unknown_setting(path, ".".join(segments[:-1]), segments[-1], kind, [])
     if first["type"] == UNKNOWN_TASK:
-        return f"{path}.name: {_no_task(given['name'])}"
+        return f"{path}.name: {unknown_task(given['name'])}"
     text = _one_line(_IN_JSON.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace("Tuple", "List"))
     if not path and first["type"] == "value_error":
         return text  # a rule between settings, which it names
@@ -275,12 +296,6 @@ def _locate(location: tuple[int | str, ...]) -> tuple[list[str], Any]:
         field = models[0].model_fields.get(str(segment)) if models else None
         kind = field.annotation if field else entry_of(kind)
     return segments, holder
-
-
-def _no_task(name: Any) -> str:
-    close = difflib.get_close_matches(name[:MAX_PATH], TASKS, 1) if isinstance(name, str) else []
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(TASKS)}"
-    return f"no task named {brief(name)}: {hint}"
 
 
 def _one_line(text: str) -> str:

@@ -51,6 +51,11 @@ CASES = [
     ("run --=3", "unexpected argument '--=3'"),
     ("run --d_model 3", "no setting 'd_model'; did you mean 'model.d_model'?"),
     ("run --model.d_modle 3", "no setting 'model.d_modle'; did you mean 'model.d_model'?"),
+    ("run --seed 5", "no setting 'seed'; did you mean 'train.seed' or 'data.seed'?"),
+    ("run --train.seed 5 --train.seed=6", "--train.seed is given twice: 5 and 6"),
+    ("state-size --model.d_model 8 --model.d_model 16", "--model.d_model is given twice: 8 and 16"),
+    ("trace --base fig3/demo/22 --train.seed 5 --train.seed 6", "--train.seed is given twice: 5 and 6"),
+    ("run --config twice", "twice: 'seed' is given twice in one object: 1 and 2"),
     ("run --model.d_model", "--model.d_model needs a value"),
     ("run --model.d_model 3.5", "model.d_model: Input should be a valid integer"),
     ("run --model.d_model true", "model.d_model: Input should be a number (got true)"),
@@ -106,6 +111,7 @@ def cli(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", list(sys.path))
     Path("folder").mkdir()
     files = {"file": b"{", "bytes": b"\xff{}", "deep": b"[" * 100_000, "list": b"[1]", "typo": b'{"trian": {}}'}
+    files["twice"] = b'{"train": {"seed": 1, "seed": 2}}'
     for name, content in files.items():
         Path(name).write_bytes(content)
     return lambda words: CliRunner().invoke(app, words.split())

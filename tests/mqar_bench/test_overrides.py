@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import mixers
 from mixers import registry
 from mqar_bench.config import RunConfig
 from mqar_bench.overrides import (
@@ -162,6 +163,83 @@ def test_pairs():
             parse_pairs(arguments, ["--force"])
 
 
+#: Some of what `mqar-bench run` takes besides settings.
+OPTIONS = ["--base", "--config", "--results", "--executor", "--force", "--quiet", "--dry-run", "--retries"]
+PATHS = [setting.path.replace(".N.", ".0.") for setting in fields() if not setting.path.endswith("NAME")]
+
+
+def refused(*words):
+    with pytest.raises(UsageError) as error:
+        apply_overrides(RunConfig(), parse_pairs(words, OPTIONS))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "path", sorted({path for path in PATHS if path.rpartition(".")[2] not in RunConfig.model_fields})
+)
+def test_the_last_part_of_a_setting_alone_suggests_the_whole_of_it(path):
+    leaf = path.rpartition(".")[2]
+    message = refused(f"--{leaf}", "5")
+    assert message.startswith(f"no setting '{leaf}'; did you mean '") and f"{path!r}" in message
+
+
+@pytest.mark.parametrize("name", mixers.names())
+def test_an_option_of_a_mixer_alone_suggests_where_it_goes(name):
+    known = {path.rpartition(".")[2] for path in PATHS}
+    for option in {option.name for option in mixers.describe(name)} - known:
+        assert f"did you mean 'model.mixers.1.options.{option}'?" in refused(f"--{option}", "5")
+
+
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        ("seed", "no setting 'seed'; did you mean 'train.seed' or 'data.seed'?"),
+        ("seeds", "no setting 'seeds'; did you mean 'train.seed' or 'data.seed'?"),
+        ("learning-rate", "no setting 'learning-rate'; did you mean 'train.learning_rate'?"),
+        ("batch-sise", "no setting 'batch-sise'; did you mean 'train.batch_size'?"),
+        ("trian", "no setting 'trian'; did you mean 'train'?"),
+        ("foo.seed", "no setting 'foo.seed'; did you mean 'train.seed' or 'data.seed'?"),
+        ("bases", "no option --bases; did you mean --base?"),
+        ("dry_run", "no option --dry_run; did you mean --dry-run?"),
+        ("retrys", "no option --retrys; did you mean --retries?"),
+    ],
+)
+def test_of_options_and_settings_the_nearest_is_suggested(word, message):
+    assert refused(f"--{word}", "5") == message
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_setting_given_twice_is_refused(path):
+    for second in (["--" + path, "2"], [f"--{path}=1"]):
+        assert refused(f"--{path}", "1", *second) == f"--{path} is given twice: 1 and {second[-1][-1]}"
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--train.seed", "1", "--train", '{"seed": 2}'], "--train would replace --train.seed, which is given before"),
+        (["--model.mixers.1.name", "gla", "--model", "{}"], "--model would replace --model.mixers.1.name, which is"),
+        (["--train", '{"seed": 2}', "--train.seed", "1"], "--train.seed is given twice: --train has it too"),
+        (
+            ["--model.mixers", '[{"name": "gla", "options": {"num_heads": 1}}]']
+            + ["--model.mixers.0.options.num_heads", "2"],
+            "--model.mixers.0.options.num_heads is given twice: --model.mixers has it too",
+        ),
+        (["--train", '{"seed": 1, "seed": 2}'], "--train: 'seed' is given twice in one object: 1 and 2"),
+        (["--data.test", '[{"name": "jrt", "name": "jrt"}]'], "--data.test: 'name' is given twice in one object"),
+    ],
+)
+def test_a_setting_given_twice_in_different_ways_is_refused(words, message):
+    assert refused(*words).startswith(message)
+
+
+def test_a_part_may_be_changed_of_what_is_given_as_a_whole():
+    words = ["--model.mixers", '[{"name": "gla"}]', "--model.mixers.0.options.num_heads", "2"]
+    words += ["--train", '{"max_epochs": 2}', "--train.seed", "1", "--train.batch_size", "8"]
+    config = apply_overrides(RunConfig(), parse_pairs(words))
+    assert config.model.mixers[0].options == {"num_heads": 2} and (config.train.max_epochs, config.train.seed) == (2, 1)
+
+
 def test_config_files(tmp_path):
     file = tmp_path / "c.json"
     for values in ({"train": {"seed": 5}}, {"config": {"train": {"seed": 5}}, "status": "done"}):
@@ -176,6 +254,8 @@ def test_config_files(tmp_path):
         ("[" * 100_000, "is not JSON: maximum recursion depth"),
         ("1" * 5000, "is not JSON"),
         ("NaN", "a config is a JSON object, not NaN"),
+        ('{"train": {"seed": 1, "seed": 2}}', "'seed' is given twice in one object: 1 and 2"),
+        ('{"train": {}, "train": {"seed": 2}}', "'train' is given twice in one object: an object and an object"),
     ):
         file.write_text(text)
         with pytest.raises(UsageError, match=message) as error:
