@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import copy
 import random
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, TypeAdapter
 from torch import Tensor, nn
 
 import mixers
-from mixers import MixerError, SequenceMixer
-from mixers.base import RecurrentMixer
+from mixers import MixerError
 from mixers.checks import brief
+from mqar_bench.check import check_methods, check_sizes, raising
 from mqar_bench.checkpoint import read_back
 from mqar_bench.config import RunConfig
 from mqar_bench.data import TaskData
 from mqar_bench.model import Block, LanguageModel, auxiliary_losses, count_parameters
-
-#: What is there of a method that is not implemented.
-_MISSING = (None, nn.Module.forward, SequenceMixer.forward, SequenceMixer.state_size, RecurrentMixer.mix)
-
-#: What the record takes for a size.
-_SIZE: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0)])
 
 
 def check_model(model: LanguageModel, config: RunConfig, data: TaskData, saved: bool) -> None:
@@ -59,53 +51,6 @@ def check_model(model: LanguageModel, config: RunConfig, data: TaskData, saved: 
             raise MixerError(f"model.mixers.{place}: {error}") from error.__cause__
 
 
-def check_methods(mixer: nn.Module, name: str) -> None:
-    """Whether a mixer has the methods that every run calls.
-
-    Raises:
-        MixerError: it has not.
-    """
-    for method in ("forward", "mix", "state_size", "active_state_size"):
-        own = getattr(mixer, method, None)
-        if method == "mix" and getattr(mixer.forward, "__func__", None) is not RecurrentMixer.forward:
-            continue  # nobody calls it
-        if method == "active_state_size" and not hasattr(mixer, method):
-            continue  # one from elsewhere need not say
-        if getattr(own, "__func__", own) in _MISSING:
-            raise MixerError(f"mixer {name!r} does not implement {method}")
-        if not callable(own):
-            raise MixerError(f"mixer {name!r}: {method} must be a method, got {brief(own)}")
-
-
-def check_sizes(mixer: Any, name: str, sequence_length: int, outlined: bool = False) -> None:
-    """Whether the sizes of a mixer's state are what the record can hold.
-
-    Args:
-        mixer: it has the methods.
-        name: what the config calls it.
-        sequence_length: at which the record has the sizes.
-        outlined: there may be no numbers in its tensors: what it raises proves nothing.
-
-    Raises:
-        MixerError: one is not, or the mixer raises.
-    """
-    for method in ("state_size", "active_state_size"):
-        if not hasattr(mixer, method):
-            continue
-        try:
-            with _named(name, f"{method}({sequence_length})"):
-                size = getattr(mixer, method)(sequence_length)
-        except MixerError:
-            if outlined:
-                continue
-            raise
-        try:
-            _SIZE.validate_python(0 + size)  # the record has the sum over the layers
-        except (TypeError, ValueError):
-            wanted = f"{method}({sequence_length}) must be a number of elements"
-            raise MixerError(f"mixer {name!r}: {wanted}, got {brief(size)}") from None
-
-
 def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved: bool) -> None:
     """Whether a copy of a block's mixer can be trained, scored, saved and loaded."""
     spec = config.model.mixers[layer % len(config.model.mixers)]
@@ -118,7 +63,7 @@ def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved
             mixer = mixers.build(name, config.model.d_model, layer, **spec.options).to(device)
         mixer.train()
         if hasattr(mixer, "set_training_progress"):
-            with _named(name, "set_training_progress(0.0)"):
+            with raising(name, "set_training_progress(0.0)"):
                 mixer.set_training_progress(0.0)
         shortest = min(segment.tokens.shape[1] for segment in data.train)
         with autocast:
@@ -130,23 +75,23 @@ def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved
         loss = y.float().square().mean() + sum(_auxiliary_losses(mixer, name))
         if loss.requires_grad:
             loss.backward()
-        with _named(name, "counting its parameters after forward"):
+        with raising(name, "counting its parameters after forward"):
             count_parameters(mixer)
         mixer.eval()
         longest = max(segment.tokens.shape[1] for segment in data.test)
         with torch.no_grad(), autocast:
             x = _input(block, 1, longest)
-            with _named(name, f"forward, when scoring {list(x.shape)},"):
+            with raising(name, f"forward, when scoring {list(x.shape)},"):
                 y = mixer(x)
         _check_output(name, y, x)
         if saved:
-            with _named(name, "state_dict()"):
+            with raising(name, "state_dict()"):
                 state = mixer.state_dict()
             try:
                 state = read_back(state, "its")
             except TypeError as error:
                 raise MixerError(f"mixer {name!r}: {error}") from None
-            with _named(name, "load_state_dict, given what a checkpoint holds,"):
+            with raising(name, "load_state_dict, given what a checkpoint holds,"):
                 mixer.load_state_dict(state)
 
 
@@ -169,22 +114,12 @@ def _check_output(name: str, y: Any, x: Tensor) -> None:
 
 
 def _auxiliary_losses(mixer: nn.Module, name: str) -> list[Any]:
-    with _named(name, "get_auxiliary_loss()"):
+    with raising(name, "get_auxiliary_loss()"):
         losses: list[Any] = auxiliary_losses(mixer)
     for loss in losses:
         if not (isinstance(loss, int | float) or (isinstance(loss, Tensor) and loss.numel() == 1)):
             raise MixerError(f"mixer {name!r}: get_auxiliary_loss() must be one number, got {brief(loss)}")
     return losses
-
-
-@contextmanager
-def _named(name: str, what: str) -> Iterator[None]:
-    """An exception within becomes one line that says what raised it."""
-    try:
-        yield
-    except Exception as error:
-        said = textwrap.shorten(str(error), 200)
-        raise MixerError(f"mixer {name!r}: {what} raised {type(error).__name__}{said and f': {said}'}") from error
 
 
 @contextmanager

@@ -7,23 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-import torch
 from pydantic import BaseModel, ValidationError
-from torch import nn
 
-from mixers.base import SequenceMixer
 from mixers.checks import brief
-from mixers.registry import MixerError, outline
+from mqar_bench.check import check_mixers
 from mqar_bench.config import RunConfig
-from mqar_bench.contract import check_methods, check_sizes
+from mqar_bench.errors import UsageError, one_line
 from mqar_bench.settings import all_fields, entry_of, models_of, named
 from mqar_bench.suggest import MAX_PATH, not_an_option, unknown_setting, unknown_task
 from mqar_bench.tasks import TASKS, UNKNOWN_TASK
-
-
-class UsageError(ValueError):
-    """A mistake of the user's, said in one line."""
-
 
 #: Pydantic's words for what a user writes as JSON.
 _IN_JSON = {
@@ -32,9 +24,6 @@ _IN_JSON = {
     "dict_type": "Input should be an object",
     "string_unicode": "Input should be Unicode text",
 }
-
-#: Characters of a message apart from its path.
-MAX_TEXT = 300
 
 
 def apply_overrides(config: RunConfig, pairs: Iterable[tuple[str, str]]) -> RunConfig:
@@ -153,46 +142,6 @@ def parse_config(values: Any) -> RunConfig:
     return config
 
 
-def check_mixers(config: RunConfig) -> None:
-    """Build each mixer once, without its weights, so that a bad option is refused before any training.
-
-    Raises:
-        UsageError: a mixer that does not exist, cannot take its options, lacks what the harness calls, or cannot run
-            on ``train.device``.
-    """
-    tried: set[str] = set()
-    for i, spec in enumerate(config.model.mixers):
-        if (key := spec.model_dump_json()) in tried:
-            continue
-        tried.add(key)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                mixer = outline(spec.name, config.model.d_model, i, **spec.options)
-                check_methods(mixer, spec.name)
-                check_sizes(mixer, spec.name, config.sequence_length, outlined=True)
-        except MixerError as error:
-            raise _refuse_mixer(i, error) from None
-        if config.train.device != "auto":
-            check_engine(mixer, i, torch.device(config.train.device))
-
-
-def check_engine(mixer: nn.Module, layer: int, device: torch.device) -> None:
-    """Whether the engine that a mixer asks for can run on ``device``, where the mixer can say so.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if isinstance(mixer, SequenceMixer):
-        try:
-            mixer.engine(device)
-        except ValueError as error:
-            raise _refuse_mixer(layer, error) from None
-
-
-def _refuse_mixer(place: int, error: ValueError) -> UsageError:
-    return UsageError(f"model.mixers.{place}: {_one_line(str(error))}")
-
-
 def _assign(values: dict[str, Any], path: str, text: str, given: list[str]) -> None:
     """Set one path of those ``given`` in the plain form of a ``RunConfig``."""
     segments = path.split(".")
@@ -274,7 +223,7 @@ def _explain(error: ValidationError) -> str:
         return unknown_setting(path, ".".join(segments[:-1]), segments[-1], kind, [])
     if first["type"] == UNKNOWN_TASK:
         return f"{path}.name: {unknown_task(given['name'])}"
-    text = _one_line(_IN_JSON.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace("Tuple", "List"))
+    text = one_line(_IN_JSON.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace("Tuple", "List"))
     if not path and first["type"] == "value_error":
         return text  # a rule between settings, which it names
     got = "" if isinstance(given, dict | BaseModel) else f" (got {_short(given)})"
@@ -296,11 +245,6 @@ def _locate(location: tuple[int | str, ...]) -> tuple[list[str], Any]:
         field = models[0].model_fields.get(str(segment)) if models else None
         kind = field.annotation if field else entry_of(kind)
     return segments, holder
-
-
-def _one_line(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
 
 
 def _short(value: Any) -> str:

@@ -36,9 +36,9 @@ import mixers
 from mixers.ramnet import Access, RAMNet, record_access
 from mqar_bench.config import DataConfig, RunConfig
 from mqar_bench.data import Batch, setting_names
+from mqar_bench.errors import UsageError
 from mqar_bench.files import write_atomically
 from mqar_bench.model import LanguageModel
-from mqar_bench.overrides import UsageError
 from mqar_bench.result import Provenance
 from mqar_bench.tasks import Segment, segment_seeds
 

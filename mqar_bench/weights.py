@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from mqar_bench.config import RunConfig
+from mqar_bench.errors import UsageError
 from mqar_bench.files import write_atomically
 from mqar_bench.model import LanguageModel
-from mqar_bench.overrides import UsageError
 from mqar_bench.result import Provenance, RunResult
 from mqar_bench.train import pick_device
 

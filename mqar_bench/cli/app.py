@@ -47,7 +47,7 @@ class Commands(TyperGroup):
 def _is_users(error: Exception) -> bool:
     if hasattr(error, "format_message"):  # of the parser, whose module differs between typer's versions
         return True
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
     from mqar_bench.store import StoreError
 
     return isinstance(error, UsageError | StoreError)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def load_sweep(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
     """The runs of a sweep at a scale, with so many seeds; ``UsageError`` if there is none such."""
     import sweeps
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
 
     try:
         return sweeps.load(name, scale, seeds)
@@ -27,7 +27,7 @@ def load_sweep(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
 def load_zoology(path: Path, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
     """The runs of an experiment file of Zoology; on standard error, what could not be translated or differs, and the
     name of the sweep."""
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
     from mqar_bench.zoology import load_experiment
     from sweeps.protocols import with_seeds
 

@@ -59,7 +59,7 @@ def plot(
     Runs on different data do not compare: where there are some, --data chooses. Runs that are not done are named.
     """
     import plots
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
     from mqar_bench.store import Store
     from mqar_bench.table import to_frame
 
@@ -90,7 +90,7 @@ def list_mixers(
 ) -> None:
     """List the mixers, or the options of one."""
     import mixers
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
     from mqar_bench.show import describe_mixer, plain, print_table, show_json
 
     try:
@@ -116,7 +116,7 @@ def list_mixers(
 
 
 def _read_traces(name: str, files: list[Path] | None) -> list[Trace]:
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
     from mqar_bench.trace import load_trace
 
     if not files:
@@ -126,7 +126,7 @@ def _read_traces(name: str, files: list[Path] | None) -> list[Trace]:
 
 def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> None:
     import plots
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
 
     try:
         paths = plots.draw(name, data, out)
@@ -141,8 +141,8 @@ def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> None:
 def _read_records(figure: str, wanted: Sequence[str], scale: str | None, root: Path) -> tuple[list[RunResult], str]:
     """The records of these sweeps at one scale, and that scale: the only one with finished runs, unless it is given."""
     import sweeps
+    from mqar_bench.errors import UsageError
     from mqar_bench.launch.screen import SUFFIX
-    from mqar_bench.overrides import UsageError
 
     records = read_records(root, None, scale)
     there = sorted({result.config.sweep for result in records})
@@ -166,7 +166,7 @@ def _read_records(figure: str, wanted: Sequence[str], scale: str | None, root: P
 
 
 def _on_data(records: Sequence[RunResult], names: Sequence[str]) -> list[RunResult]:
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
 
     there = sorted({result.config.data_name for result in records})
     for name in names:

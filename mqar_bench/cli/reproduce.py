@@ -60,7 +60,7 @@ def reproduce(
     protocol, deviations from the paper, every number, and each claim with its evidence, also where it does not hold.
     """
     import plots
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
     from mqar_bench.store import Store
 
     wanted = figures or list(plots.names())
@@ -79,8 +79,8 @@ def reproduce(
 
 
 def _report(store: Store, wanted: list[str], scale: str) -> None:
+    from mqar_bench.errors import UsageError
     from mqar_bench.files import write_atomically
-    from mqar_bench.overrides import UsageError
     from mqar_bench.report.markdown import write_report
     from mqar_bench.store import StoreError
 

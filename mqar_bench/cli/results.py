@@ -93,7 +93,7 @@ def list_results(
 
     Only the table, CSV or JSON goes to standard output; files that are no records are named on standard error.
     """
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
     from mqar_bench.show import print_frame, to_json
     from mqar_bench.table import to_frame
 
@@ -199,7 +199,7 @@ def read_records(root: Path, name: str | None, scale: str | None) -> list[RunRes
 
 def _choose(records: list[RunResult], root: Path, name: str | None, scale: str | None) -> list[RunResult]:
     """Those of a sweep at a scale; ``UsageError`` if there are none."""
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
 
     chosen = [r for r in records if name in (None, r.config.sweep) and scale in (None, r.config.scale)]
     if not chosen:
@@ -227,8 +227,8 @@ def _export(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         UsageError: pyarrow is missing, or the file cannot be written.
     """
+    from mqar_bench.errors import UsageError
     from mqar_bench.files import write_atomically
-    from mqar_bench.overrides import UsageError
 
     try:
         data = _to_parquet(frame) if path.suffix == ".parquet" else frame.to_csv(index=False).encode()
@@ -264,7 +264,7 @@ def _name_skipped(problems: list[str]) -> None:
 
 
 def _column(column: str, columns: list[str]) -> str:
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
 
     if column not in columns:
         raise UsageError(f"no column {column!r}{hint(column, columns)}")

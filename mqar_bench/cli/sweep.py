@@ -101,7 +101,7 @@ def sweep(
 
 def _load(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
     import sweeps
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
 
     if name.endswith(".py"):
         if scale is not None:

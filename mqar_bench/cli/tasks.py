@@ -18,7 +18,7 @@ def list_tasks(
     format: Annotated[ListFormat, typer.Option(help="A table, or JSON.")] = ListFormat.table,
 ) -> None:
     """List the tasks, or what one is and its options."""
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
     from mqar_bench.show import describe_task, plain, print_table, show_json
     from mqar_bench.tasks import TASKS
 

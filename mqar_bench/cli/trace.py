@@ -130,7 +130,7 @@ def trace(
 
 def _choose_setting(config: RunConfig, setting: str | None) -> str:
     from mqar_bench.data import setting_names
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
     from mqar_bench.trace import longest_setting
 
     names = setting_names(config.data)
@@ -143,7 +143,7 @@ def _choose_setting(config: RunConfig, setting: str | None) -> str:
 
 def _parse_heads(text: str, ramnets: dict[int, RAMNet]) -> tuple[tuple[int, int], ...]:
     """``1.0,1.1`` as pairs of layer and head."""
-    from mqar_bench.overrides import UsageError
+    from mqar_bench.errors import UsageError
 
     there = [f"{i}.{h}" for i, mixer in ramnets.items() for h in range(mixer.num_heads)]
     chosen = [part.strip() for part in text.split(",")]

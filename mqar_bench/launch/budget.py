@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 
 from mqar_bench.config import RunConfig
-from mqar_bench.overrides import UsageError
+from mqar_bench.errors import UsageError
 from mqar_bench.result import RunResult
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

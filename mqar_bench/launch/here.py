@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import torch
 
 from mixers.registry import outline
+from mqar_bench.check import check_engine
 from mqar_bench.config import RunConfig
-from mqar_bench.overrides import UsageError, check_engine
+from mqar_bench.errors import UsageError
 from mqar_bench.train import pick_device
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mqar_bench.config import DataConfig, RunConfig
+from mqar_bench.errors import UsageError
 from mqar_bench.launch.executor import Event, Lost, Paused, Task, Tell
 from mqar_bench.launch.ray_start import dead_part, import_ray, join, start, stop
 from mqar_bench.launch.share import Arrays, to_arrays
 from mqar_bench.launch.worker import describe, failure
 from mqar_bench.machine.software import git_state
-from mqar_bench.overrides import UsageError
 from mqar_bench.result import RunResult, now
 
 #: Of a task: config in JSON, checkpoint, seconds, when these are over by ``time.time()``, and how often to save.

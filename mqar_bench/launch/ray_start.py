@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from mqar_bench.config import RunConfig
+from mqar_bench.errors import UsageError
 from mqar_bench.launch.share import data_bytes
 from mqar_bench.launch.ship import gather
 from mqar_bench.launch.worker import describe
-from mqar_bench.overrides import UsageError
 
 #: For configs, events and checkpoints, besides the task data: about the least that Ray takes.
 OBJECT_STORE_BYTES = 80 * 2**20

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mqar_bench.config import RunConfig
-from mqar_bench.overrides import UsageError
+from mqar_bench.errors import UsageError
 from mqar_bench.result import RunResult, ScreenRecord
 
 #: Of the scale under which short runs are listed.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from mqar_bench.config import RunConfig
+from mqar_bench.errors import UsageError
 from mqar_bench.launch.budget import Budget, Durations
 from mqar_bench.launch.checkpoints import Checkpoints
 from mqar_bench.launch.claims import Claims
@@ -17,7 +18,6 @@ from mqar_bench.launch.executor import Event, Executor, Lost, Note, Paused, Save
 from mqar_bench.launch.here import check_here
 from mqar_bench.launch.watcher import Silent, Watcher
 from mqar_bench.launch.worker import failure
-from mqar_bench.overrides import UsageError
 from mqar_bench.result import RunResult, ScreenRecord, now
 from mqar_bench.store import Store, StoreError
 from mqar_bench.train import Progress

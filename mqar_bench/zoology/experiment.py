@@ -21,7 +21,7 @@ from types import ModuleType
 from pydantic import BaseModel, ValidationError
 
 from mqar_bench.config import RunConfig
-from mqar_bench.overrides import UsageError
+from mqar_bench.errors import UsageError
 from mqar_bench.zoology.checkout import Checkout
 from mqar_bench.zoology.fields import Reader, Untranslatable
 from mqar_bench.zoology.shim import MODULES, TrainConfig

@@ -9,7 +9,7 @@ from typing import Any
 
 import mixers
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
-from mqar_bench.overrides import UsageError
+from mqar_bench.errors import UsageError
 from mqar_bench.zoology.mixers import HYBRID
 
 #: What Zoology's trainer has no setting for, with the only value that it has.

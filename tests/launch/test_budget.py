@@ -3,8 +3,8 @@ import time
 import pytest
 
 from mqar_bench.config import RunConfig
+from mqar_bench.errors import UsageError
 from mqar_bench.launch.budget import Budget, Durations, parse_duration
-from mqar_bench.overrides import UsageError
 from mqar_bench.result import Provenance, RunResult
 
 

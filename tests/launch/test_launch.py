@@ -10,11 +10,11 @@ import torch
 from rich.console import Console
 
 from mqar_bench.config import RunConfig
+from mqar_bench.errors import UsageError
 from mqar_bench.launch import launch, ray_core, sweep
 from mqar_bench.launch.executor import Task
 from mqar_bench.launch.progress import Display, Eta, Lines, label_runs, make_watcher
 from mqar_bench.launch.worker import execute, stream
-from mqar_bench.overrides import UsageError
 from mqar_bench.result import RunResult
 from mqar_bench.store import Store, StoreError
 from mqar_bench.train import Progress

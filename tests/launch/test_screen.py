@@ -1,8 +1,8 @@
 import pytest
 
 from mqar_bench.config import RunConfig
+from mqar_bench.errors import UsageError
 from mqar_bench.launch.screen import Screening
-from mqar_bench.overrides import UsageError
 from mqar_bench.result import Provenance, RunResult
 
 MADE = Provenance(

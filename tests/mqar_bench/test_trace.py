@@ -13,10 +13,10 @@ from mixers.ramnet import decode_address, record_access
 from mqar_bench.cli import app
 from mqar_bench.config import RunConfig
 from mqar_bench.data import Batch, build_data
+from mqar_bench.errors import UsageError
 from mqar_bench.launch import worker
 from mqar_bench.launch.progress import Lines
 from mqar_bench.model import LanguageModel
-from mqar_bench.overrides import UsageError
 from mqar_bench.store import Store
 from mqar_bench.trace import build_setting, choose_heads, load_trace, longest_setting, record, save_trace
 from mqar_bench.train import evaluate, fit, run

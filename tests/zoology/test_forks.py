@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mqar_bench.cli import app
-from mqar_bench.overrides import UsageError
+from mqar_bench.errors import UsageError
 from mqar_bench.store import Store
 from mqar_bench.zoology import load_experiment, shim
 
