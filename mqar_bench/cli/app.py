@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 #: When the command began, by time.monotonic(); time budgets count from here.
 STARTED = time.monotonic()
@@ -23,7 +23,26 @@ STARTED = time.monotonic()
 ORDER = ("sweep", "run", "results", "plot", "trace", "reproduce", "mixers", "state-size", "perf", "doctor")
 
 
-class Commands(TyperGroup):
+class Once:
+    """A command that refuses an option given twice, of which the parser would take the last in silence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        refuse_repeated(self, ctx, args)
+        return super().parse_args(ctx, args)  # type: ignore[misc]
+
+
+class OneCommand(Once, TyperCommand):
+    """What every command is."""
+
+
+class Application(typer.Typer):
+    """An application, or a group of commands within one."""
+
+    def command(self, *args: Any, **kwargs: Any) -> Any:
+        return super().command(*args, **{"cls": OneCommand, **kwargs})
+
+
+class Commands(Once, TyperGroup):
     """Says a user's mistake in one line, ``error: ...`` with exit code 2; anything else keeps its traceback."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -53,7 +72,28 @@ def _is_users(error: Exception) -> bool:
     return isinstance(error, UsageError | StoreError)
 
 
-app = typer.Typer(
+def refuse_repeated(command: Any, ctx: Any, args: list[str]) -> None:
+    """Fail if an option that takes one value is given twice, or one of a flag and its opposite more than once."""
+    try:
+        order = command.make_parser(ctx).parse_args(list(args))[2]
+    except Exception:  # the parser says it again
+        return
+    given = [each for each in order if each.param_type_name == "option"]
+    if any(option.is_eager for option in given):  # help
+        return
+    for option in dict.fromkeys(given):
+        if given.count(option) == 1 or option.multiple or option.count:
+            continue
+        if not option.is_flag:
+            parser = command.make_parser(ctx)
+            parser.add_option(option, option.opts, option.name, action="append", nargs=option.nargs)
+            values = parser.parse_args(list(args))[0][option.name]
+            ctx.fail(f"{option.opts[0]} is given {len(values)} times: {', '.join(map(str, values))}")
+        if option.secondary_opts:  # other flags only say the same again
+            ctx.fail(f"give one of {option.opts[0]} and {option.secondary_opts[0]}, and once")
+
+
+app = Application(
     name="mqar-bench",
     cls=Commands,
     add_completion=False,

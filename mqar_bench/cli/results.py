@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mqar_bench.cli.app import Results, app, hint
+from mqar_bench.cli.app import Application, Once, Results, app, hint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ class ResultsFormat(StrEnum):
     json = "json"
 
 
-class OrList(TyperGroup):
+class OrList(Once, TyperGroup):
     """Commands of which ``list`` need not be named: an unknown first word is its argument or option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -48,7 +48,7 @@ class OrList(TyperGroup):
             self.params = own
 
 
-group = typer.Typer(cls=OrList, subcommand_metavar="| COMMAND [ARGS]...")
+group = Application(cls=OrList, subcommand_metavar="| COMMAND [ARGS]...")
 app.add_typer(group, name="results")
 
 Sweep = Annotated[str | None, typer.Argument(metavar="SWEEP", help="Only this sweep.", show_default=False)]
