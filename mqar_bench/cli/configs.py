@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from mqar_bench.store import Store
 
 
-def load_sweep(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
-    """The runs of a sweep at a scale, with so many seeds; ``UsageError`` if there is none such."""
+def load_sweep(name: str, scale: str | None, seeds: int = 1) -> list[RunConfig]:
+    """The runs of a sweep at a scale, with so many seeds; ``UsageError`` if there is none such, or no scale."""
     import sweeps
     from mqar_bench.errors import UsageError
 
     try:
+        if scale is None:
+            raise UsageError(f"sweep {name!r} needs a scale: --scale {', '.join(sweeps.scales(name))}")
         return sweeps.load(name, scale, seeds)
     except ValueError as error:
         if type(error) is not ValueError:  # a fault in the sweep, not in what was asked of it

@@ -100,7 +100,6 @@ def sweep(
 
 
 def _load(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
-    import sweeps
     from mqar_bench.errors import UsageError
 
     if name.endswith(".py"):
@@ -109,9 +108,6 @@ def _load(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown:
         return load_zoology(Path(name), seeds, quiet, ignore_unknown)
     if ignore_unknown:
         raise UsageError(f"--ignore-unknown-fields is for experiment files of Zoology; {name!r} is none")
-    if scale is None:
-        known = f": --scale {', '.join(sweeps.scales(name))}" if name in sweeps.names() else ""
-        raise UsageError(f"sweep {name!r} needs a scale{known}")
     return load_sweep(name, scale, seeds)
 
 

@@ -16,7 +16,9 @@ from mqar_bench.cli.configs import load_sweep
 )
 def export_zoology(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The sweep, such as fig3.", show_default=False)],
-    scale: Annotated[str, typer.Option(metavar="SCALE", help="Its scale.", show_default=False)],
+    scale: Annotated[
+        str | None, typer.Option(metavar="SCALE", help="Its scale, such as paper.", show_default=False)
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run: its own and the next ones.")] = 1,
 ) -> None:
     """Write a sweep as an experiment file of Zoology, with this package's mixers in it.

@@ -23,6 +23,10 @@ CASES = [
     # options
     ("sweep", "Missing argument 'NAME|FILE'"),
     ("sweep fig3", "sweep 'fig3' needs a scale: --scale smoke, demo, laptop, paper"),
+    ("sweep mysweep", "no sweep named 'mysweep': there is fig3,"),
+    ("sweep fig33", "no sweep named 'fig33': did you mean 'fig3'?"),
+    ("export-zoology mysweep", "no sweep named 'mysweep': there is fig3,"),
+    ("export-zoology fig3", "sweep 'fig3' needs a scale: --scale smoke, demo, laptop, paper"),
     ("sweep mine.py --scale demo", "--scale demo: an experiment file has no scales"),
     ("sweep none.py", "there is no file none.py"),
     ("export-zoology fig3 --scale smoke", "Zoology has no data.fresh but False, and run"),
