@@ -56,7 +56,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                     f"{cost}_max": those[cost].max(),
                 }
             rows.append(row | {"runs": len(those)})
-    return tabulate(rows, SWEEPS[0])
+    return tabulate(rows, frame, SWEEPS[0])
 
 
 def figure(points: pd.DataFrame) -> Figure:

@@ -48,7 +48,7 @@ def table(frame: pd.DataFrame, size: str = "state_size") -> pd.DataFrame:
         }
         for point in select_points(frame, ["mixer", "stack", size])
     ]
-    return tabulate(rows, SWEEPS[0])
+    return tabulate(rows, frame, SWEEPS[0])
 
 
 def figure(points: pd.DataFrame, size: str = "state_size") -> Figure:

@@ -51,7 +51,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         at = tuple(point.at[name] for name in line)
         is_best = point.at["learning_rate"] == best[at]
         rows.append(point.at | summarise(point) | {"best": is_best, "edge": is_best and edge[at]})
-    return tabulate(rows, SWEEPS[0]).drop(columns="learning_rates")
+    return tabulate(rows, frame, SWEEPS[0]).drop(columns="learning_rates")
 
 
 def figure(points: pd.DataFrame) -> Figure:

@@ -66,7 +66,7 @@ def table(frame: pd.DataFrame, panels: Mapping[str, Panel]) -> pd.DataFrame:
             design = point.at["design"] if panel.by_design else ""
             at = {"sweep": sweep, "line": line, "design": design, "setting": panel.x, "value": point.at[panel.x]}
             rows.append(at | summarise(point))
-    return tabulate(rows, next(iter(panels)))
+    return tabulate(rows, frame, next(iter(panels)))
 
 
 def figure(points: pd.DataFrame, panels: Mapping[str, Panel]) -> Figure:

@@ -83,7 +83,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     known = list(THEIRS)
     rows.sort(key=lambda row: known.index(row["experiment"]) if row["experiment"] in known else len(known))
     types = {"published": "float64", "published_epochs": "Int64"}
-    return tabulate(rows, SWEEPS[0]).astype(types)
+    return tabulate(rows, frame, SWEEPS[0]).astype(types)
 
 
 def figure(points: pd.DataFrame) -> Figure:

@@ -92,15 +92,24 @@ def summarise(point: Point) -> dict[str, Any]:
     }
 
 
-def tabulate(rows: list[dict[str, Any]], sweep: str) -> pd.DataFrame:
+def tabulate(rows: list[dict[str, Any]], frame: pd.DataFrame, sweep: str) -> pd.DataFrame:
     """Points as a table, without settings that none of them has.
 
+    Args:
+        rows: the points.
+        frame: what they were chosen from.
+        sweep: which the figure is made for.
+
     Raises:
-        ValueError: there are none; the message says to run ``sweep``.
+        ValueError: there are none; the message says what to run: the sweep and scale of ``frame`` where nothing in it
+            is finished, else ``sweep`` at that scale.
     """
     if not rows:
+        if not (frame["status"] == "done").any():
+            sweep = next(iter(frame["sweep"]), sweep)
+        scale = next(iter(frame["scale"]), "demo")
         raise ValueError(
-            f"nothing to draw: there is no finished run; start one with `mqar-bench sweep {sweep} --scale demo`"
+            f"nothing to draw: there is no finished run; start one with `mqar-bench sweep {sweep} --scale {scale}`"
         )
     table = pd.DataFrame(rows)
     return table.drop(columns=[c for c in table.filter(regex=SETTING) if table[c].isna().all()])

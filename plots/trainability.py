@@ -67,7 +67,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                 | {"steps": point.chosen["steps"].max()}
                 | {name: value for name, value in summary.items() if not re.search(SETTING, name)}
             )
-    return tabulate(rows, SWEEPS[0]).astype({"steps_to_90": "float64"})
+    return tabulate(rows, frame, SWEEPS[0]).astype({"steps_to_90": "float64"})
 
 
 def figure(cells: pd.DataFrame) -> Figure:

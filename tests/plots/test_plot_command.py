@@ -117,3 +117,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(plot, words, message):
     assert result.exit_code == 2 and result.stdout == ""
     *notes, error = result.stderr.splitlines()
     assert message in error and error.startswith("error: ") and all(note.startswith("note: ") for note in notes)
+
+
+@pytest.mark.parametrize("asked", [("--scale", "paper"), ()], ids=["asked for", "the only one"])
+@pytest.mark.parametrize("figure, sweep", [("fig3", "fig3"), ("fig4", "top_k"), ("trainability", "trainability")])
+def test_where_all_runs_have_failed_the_hint_is_of_that_sweep_and_scale(plot, figure, sweep, asked):
+    result = plot(figure, *asked, records=[ramnet(sweep, scale="paper", accuracy=None)])
+    assert result.exit_code == 2
+    error = result.stderr.splitlines()[-1]
+    assert error.endswith(f"there is no finished run; start one with `mqar-bench sweep {sweep} --scale paper`")

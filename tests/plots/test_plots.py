@@ -49,10 +49,16 @@ def test_it_is_as_wide_as_a_column_or_a_page(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_to_draw_is_one_line_that_says_what_to_run(name, tmp_path):
-    failed = frame(*(record(config("ramnet", sweep=sweep), None) for sweep in plots.sweeps(name)))
-    for table in (failed, frame()):
+    sweeps = plots.sweeps(name)
+    failed = frame(*(record(config("ramnet", sweep=sweep, scale="laptop"), None) for sweep in sweeps))
+    other = frame(record(config("ramnet", sweep=sweeps[-1], scale="paper"), None))
+    for table, sweep, scale in (
+        (failed, sweeps[0], "laptop"),
+        (other, sweeps[-1], "paper"),
+        (frame(), sweeps[0], "demo"),
+    ):
         with pytest.raises(
-            ValueError, match=f"no finished run; start one with `mqar-bench sweep {plots.sweeps(name)[0]} "
+            ValueError, match=f"no finished run; start one with `mqar-bench sweep {sweep} --scale {scale}`$"
         ):
             plots.draw(name, table, tmp_path)
     assert list(tmp_path.iterdir()) == []

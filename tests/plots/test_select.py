@@ -62,10 +62,20 @@ def test_the_order_of_the_rows_does_not_matter():
 def test_settings_that_nothing_was_scored_on_are_no_columns():
     there = frame(record(config(), settings={"a": 0.5}), record(config(sweep="other"), settings={"b": 0.5}))
     rows = [summarise(point) for point in select_points(there[there["sweep"] == "fig3"], ["mixer"])]
-    assert "accuracy/a" in tabulate(rows, "fig3") and "accuracy/b" not in tabulate(rows, "fig3")
+    assert "accuracy/a" in tabulate(rows, there, "fig3") and "accuracy/b" not in tabulate(rows, there, "fig3")
 
 
-def test_nothing_to_draw_is_one_line_that_says_what_to_run():
-    with pytest.raises(ValueError, match=r"no finished run; start one with `mqar-bench sweep top_k --scale demo`$"):
-        tabulate([], "top_k")
+@pytest.mark.parametrize(
+    "there, command",
+    [
+        (frame(), "top_k --scale demo"),
+        (frame(record(config(sweep="top_k", scale="laptop"), None)), "top_k --scale laptop"),
+        (frame(record(config(sweep="gamma", scale="paper"), None)), "gamma --scale paper"),
+        (frame(record(config(sweep="gamma", scale="laptop"))), "top_k --scale laptop"),  # finished, but not for this
+    ],
+    ids=["no records", "all failed", "all failed of another sweep", "none of the kind"],
+)
+def test_nothing_to_draw_is_one_line_that_says_what_to_run(there, command):
+    with pytest.raises(ValueError, match=f"no finished run; start one with `mqar-bench sweep {command}`$"):
+        tabulate([], there, "top_k")
     assert list(select_points(frame(), ["mixer"])) == []
