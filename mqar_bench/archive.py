@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mqar_bench.differ import Difference, find_difference
 from mqar_bench.files import write_atomically
 from mqar_bench.result import RunResult
 from mqar_bench.store import Entry, Key, Store, StoreError, read_file
@@ -21,10 +22,11 @@ LOCK = ".packing"
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two done records of one run that give different numbers; ``replaced`` if the imported one counts now."""
+    """Two done records of one run that differ by more than rounding; ``replaced`` if the imported one counts now."""
 
     here: RunResult
     imported: RunResult
+    difference: Difference
     source: Path
     replaced: bool
 
@@ -49,8 +51,9 @@ def merge(store: Store, sources: Iterable[Path], *, replace: bool = False, dry_r
     """Bring records of other machines into a store, each written at its proper place in this program's form.
 
     A run that is not here is ``new``; a done one takes the place of a failed one (``mended``); a failed one that is
-    done here is not needed (``kept``). Two done ones are the ``same`` where accuracy, settings and epochs are, else in
-    conflict: the one that is here stays, unless ``replace``. Two failed ones count as the same.
+    done here is not needed (``kept``). Two done ones are the ``same`` where accuracy, settings and epochs are, but for
+    rounding (``find_difference``), else in conflict: the one that is here stays, unless ``replace``. Two failed ones
+    count as the same.
 
     Args:
         store: where to; only the record of the same run is ever touched.
@@ -79,12 +82,12 @@ def merge(store: Store, sources: Iterable[Path], *, replace: bool = False, dry_r
             elif here.status == "done" and imported.status == "failed":
                 merged.kept += 1
                 continue
-            elif imported.status == "failed" or _numbers(here) == _numbers(imported):
+            elif imported.status == "failed" or (difference := find_difference(here, imported)) is None:
                 merged.same += 1
                 continue
             else:
                 wins = replace and entry.key not in brought
-                merged.conflicts.append(Conflict(here, imported, entry.path, wins))
+                merged.conflicts.append(Conflict(here, imported, difference, entry.path, wins))
                 if not wins:
                     continue
             if not dry_run:
@@ -113,10 +116,6 @@ def _read_source(source: Path, problems: list[str]) -> list[Entry]:
     best = store.best(entries)
     chosen = {id(entry) for entry in best}
     return best + [entry for entry in entries if id(entry) not in chosen]
-
-
-def _numbers(result: RunResult) -> tuple:
-    return result.accuracy, result.settings, result.epochs
 
 
 @dataclass(frozen=True)

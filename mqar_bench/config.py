@@ -114,7 +114,7 @@ class TrainConfig(Frozen):
 
 
 class RunConfig(Frozen):
-    """One training run; a pure function of this gives its result."""
+    """One training run; on one device and number of threads, a pure function of this gives its result."""
 
     sweep: FolderName = Field("adhoc", description="sweep the run is listed under")
     scale: FolderName = Field("custom", description="scale of that sweep")

@@ -133,8 +133,9 @@ def import_results(
     """Bring in the records of other machines.
 
     Runs that are not here are added, and done ones take the place of failed ones. Where a run is done here and there
-    but the numbers differ, that is said, and what is here stays unless --replace is given. Files that are no records
-    are named on standard error. Exit code 1 if there were conflicts that were not replaced.
+    but the numbers differ by more than rounding, the first that does is shown, with the device and threads of both,
+    and what is here stays unless --replace is given. Files that are no records are named on standard error. Exit code
+    1 if there were conflicts that were not replaced.
     """
     from mqar_bench.archive import merge
     from mqar_bench.launch.progress import label_runs
@@ -212,11 +213,12 @@ def _choose(records: list[RunResult], root: Path, name: str | None, scale: str |
 
 
 def _describe(conflict: Conflict, label: str) -> str:
-    here, imported = conflict.here, conflict.imported
-    same = " (epochs or settings differ)" if here.accuracy == imported.accuracy else ""
+    from mqar_bench.differ import origin
+
+    here, imported, difference = conflict.here, conflict.imported, conflict.difference
     return (
-        f"conflict {here.run_id} {label}: accuracy {here.accuracy:.6g} here on {here.provenance.device},"
-        f" {imported.accuracy:.6g} in {conflict.source} on {imported.provenance.device}{same};"
+        f"conflict {here.run_id} {label}: {difference.what} {difference.here} here ({origin(here.provenance)}),"
+        f" {difference.there} in {conflict.source} ({origin(imported.provenance)});"
         f" {'replaced' if conflict.replaced else 'kept'}"
     )
 

@@ -165,6 +165,7 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     import torch
 
     from mqar_bench.checkpoint import CheckpointError
+    from mqar_bench.differ import find_difference, origin
     from mqar_bench.launch.checkpoints import Checkpoints
     from mqar_bench.launch.progress import make_watcher
     from mqar_bench.launch.worker import SAVE_SECONDS
@@ -203,10 +204,10 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     finally:
         torch.set_num_threads(threads)
     checkpoints.remove(config)
-    if known is not None and known.status == "done" and known.settings != result.settings:
+    if known is not None and known.status == "done" and (difference := find_difference(known, result)) is not None:
         print(
-            f"note: accuracy {result.accuracy:.4f} here, {known.accuracy:.4f} in the record:"
-            " it comes from another machine or other versions",
+            f"note: {difference.what} {difference.there} here ({origin(result.provenance)}), {difference.here} in the"
+            f" record ({origin(known.provenance)}): it comes from another machine, number of threads or version",
             file=sys.stderr,
         )
     return model, result

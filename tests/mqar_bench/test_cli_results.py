@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mqar_bench.cli import app
 from mqar_bench.config import RunConfig
-from mqar_bench.result import Provenance, RunResult
+from mqar_bench.result import Epoch, Provenance, RunResult
 from mqar_bench.store import Store
 from mqar_bench.table import to_frame
 
@@ -145,8 +145,8 @@ def test_import(cli):
     result = cli("import", "other")
     path = Store("other").path(record(4e-3).config)
     conflict = (
-        f"conflict {record(4e-3).run_id} attention lr=0.004 seed=123: accuracy 0.5 here on here,"
-        f" 0.123457 in {path} on elsewhere; kept\n"
+        f"conflict {record(4e-3).run_id} attention lr=0.004 seed=123: accuracy 0.5 here (here, 1 thread),"
+        f" 0.123457 in {path} (elsewhere, 1 thread); kept\n"
     )
     counts = "1 new, 1 already there, 1 done in place of failed, 1 failed but done here, 1 in conflict\n"
     assert result.stdout == conflict + "imported into results: " + counts
@@ -155,7 +155,7 @@ def test_import(cli):
     assert result.stderr.endswith("what was here stays where numbers differ; --replace takes the imported ones\n")
     assert result.exit_code == dry.exit_code == 1
     replaced = cli("import", "other", "--replace")
-    assert replaced.exit_code == 0 and "on elsewhere; replaced\n" in replaced.stdout
+    assert replaced.exit_code == 0 and "(elsewhere, 1 thread); replaced\n" in replaced.stdout
     assert cli("import", "other").stdout == "imported into results: 0 new, 4 already there, 1 failed but done here\n"
 
 
@@ -166,10 +166,28 @@ def test_import_of_nothing(cli):
     assert result.stderr == "note: there is no record in other\n" and not Path("results").exists()
 
 
-def test_a_conflict_in_epochs_alone_says_so(cli):
+@pytest.mark.parametrize(
+    "changes, shown",
+    [
+        ({"settings": {"L64-kv8": 0.4}}, "accuracy on L64-kv8 0.333333 here (cpu, 1 thread), 0.4 in "),
+        ({"accuracy": 0.502}, "accuracy 0.5 here (cpu, 1 thread), 0.502 in "),
+        ({"epochs": (Epoch(epoch=0, loss=1, accuracy=0, settings={}),)}, "epochs 0 here (cpu, 1 thread), 1 in "),
+    ],
+    ids=["settings", "accuracy", "epochs"],
+)
+def test_a_conflict_shows_the_number_that_differs_and_where_both_come_from(cli, changes, shown):
     write("results", record())
-    store = write("other", record().model_copy(update={"settings": {"L64-kv8": 0.4}}))
-    assert "(epochs or settings differ)" in cli("import", store.root).stdout
+    there = record().model_copy(update=changes)
+    store = write("other", there.model_copy(update={"provenance": there.provenance.model_copy(update={"threads": 2})}))
+    stdout = cli("import", store.root).stdout
+    assert shown in stdout and "(cpu, 2 threads); kept\n" in stdout
+
+
+def test_what_differs_by_rounding_alone_is_there_already(cli):
+    write("results", record())
+    store = write("other", record().model_copy(update={"settings": {"L64-kv8": 1 / 3 + 1 / 8000}}))
+    result = cli("import", store.root)
+    assert (result.exit_code, result.stdout) == (0, "imported into results: 0 new, 1 already there\n")
 
 
 def test_pack(cli):

@@ -13,6 +13,7 @@ from mixers.ramnet import decode_address, record_access
 from mqar_bench.cli import app
 from mqar_bench.config import RunConfig
 from mqar_bench.data import Batch, build_data
+from mqar_bench.differ import origin
 from mqar_bench.errors import UsageError
 from mqar_bench.launch import worker
 from mqar_bench.launch.progress import Lines
@@ -267,7 +268,17 @@ def test_a_record_that_is_not_met_again_is_noted(cli, undrawn):
     known = Store("results").read(CONFIG)
     Store("results").write(known.model_copy(update={"settings": {"L16-kv2": 0.5}, "accuracy": 0.5}))
     result = cli("trace", CONFIG.run_id)
-    assert result.exit_code == 0 and f"note: accuracy {known.accuracy:.4f} here, 0.5000 in the record" in result.stderr
+    here = origin(known.provenance)
+    note = f"note: accuracy {known.accuracy:.6g} here ({here}), 0.5 in the record ({here}): it comes from another"
+    assert result.exit_code == 0 and note in result.stderr
+
+
+def test_a_record_that_differs_by_rounding_alone_is_not_noted(cli, undrawn):
+    known = Store("results").read(CONFIG)
+    epochs = [epoch.model_copy(update={"loss": epoch.loss * (1 + 1e-6)}) for epoch in known.epochs]
+    Store("results").write(known.model_copy(update={"epochs": tuple(epochs)}))
+    result = cli("trace", CONFIG.run_id)
+    assert result.exit_code == 0 and "note: " not in result.stderr
 
 
 def test_an_interrupted_training_goes_on_to_the_same_weights(cli, monkeypatch, undrawn, trained):
