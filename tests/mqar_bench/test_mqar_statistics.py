@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mqar_bench.tasks import MQARConfig, Segment
+from mqar_bench.tasks import MQARConfig, Segment, mqar
 from mqar_bench.tasks.mqar import Sampler
 
 Ints = NDArray[np.int64]
@@ -196,3 +196,47 @@ def test_filler_is_uniform_over_the_whole_vocabulary(sampler: Sampler) -> None:
     neighbours = unused[:, 1:] & unused[:, :-1]
     pairs = 66 * tokens[:, 1:][neighbours] + tokens[:, :-1][neighbours]
     assert_law(np.bincount(pairs, minlength=66**2), np.full(66**2, 66.0**-2))
+
+
+def false_bindings(config: MQARConfig, sampler: Sampler) -> Ints:
+    """By row: keys among the filler; those before that key's query and followed by another token than its value; the
+    queries with such a key before them. ``[N, 3]``"""
+    segment = config.build(0, sampler)
+    keys, values, gaps = unpack(segment)
+    tokens = segment.tokens.numpy().astype(np.int64)
+    counts = np.zeros((len(tokens), 3), dtype=np.int64)
+    for row, (line, positions) in enumerate(zip(tokens, segment.positions.numpy(), strict=True)):
+        bound = dict(zip(keys[row].tolist(), values[row].tolist(), strict=True))
+        queried = dict(zip(keys[row].tolist(), (2 * config.num_kv_pairs + 2 * gaps[row]).tolist(), strict=True))
+        used = {*range(2 * config.num_kv_pairs), *positions.tolist()}
+        line = [*line.tolist(), -1]
+        found = [t for t in range(len(line) - 1) if t not in used and line[t] in bound]
+        wrong = [line[t] for t in found if t < queried[line[t]] and line[t + 1] != bound[line[t]]]
+        counts[row] = len(found), len(wrong), len(set(wrong))
+    return counts
+
+
+@pytest.mark.parametrize("sampler", ["fast", "zoology"])
+@pytest.mark.parametrize(
+    "length, pairs, vocab", [(64, 8, 512), (256, 64, 8192), (512, 128, 520), (1024, 256, 8192), (1024, 64, 2048)]
+)
+def test_so_many_filler_tokens_are_keys_as_the_docstring_says(
+    length: int, pairs: int, vocab: int, sampler: Sampler
+) -> None:
+    config = MQARConfig(vocab_size=vocab, input_seq_len=length, num_kv_pairs=pairs, num_examples=500)
+    keys = false_bindings(config, sampler)[:, 0]
+    expected = (length - 3 * pairs) * pairs / vocab
+    assert abs(keys.mean() - expected) < SIGMAS * keys.std() / len(keys) ** 0.5
+
+
+def test_the_docstrings_table_of_keys_among_the_filler_is_measured() -> None:
+    text = (mqar.__doc__ or "").partition("Means over 4,000 rows")[2]
+    rows = [line.split() for line in text.splitlines() if line[-1:].isdigit()]
+    lengths, pairs = ([int(number) for number in row[1:]] for row in rows[:2])
+    table = [[float(number) for number in row[-len(lengths) :]] for row in rows[2:]]
+    for column, (length, k) in enumerate(zip(lengths, pairs, strict=True)):
+        vocab = 520 if column == len(lengths) - 1 else 8192
+        config = MQARConfig(vocab_size=vocab, input_seq_len=length, num_kv_pairs=k, num_examples=4_000)
+        keys, wrong, queries = false_bindings(config, "fast").mean(axis=0)
+        found = [keys, wrong, 100 * queries / k]
+        assert [round(number, 2) for number in found] == [line[column] for line in table], (length, k)
