@@ -34,7 +34,8 @@ def table(frame: pd.DataFrame, size: str = "state_size") -> pd.DataFrame:
         size: the column on the x axis; what has it in common competes for a point.
 
     Returns:
-        columns mixer, stack, state_size, active_state_size, num_parameters, and those of ``summarise``.
+        columns mixer, stack, state_size, active_state_size (missing where the mixer does not say), num_parameters, and
+        those of ``summarise``.
 
     Raises:
         ValueError: there is no finished run, or they are of different data.
@@ -43,12 +44,12 @@ def table(frame: pd.DataFrame, size: str = "state_size") -> pd.DataFrame:
         {
             "mixer": point.at["mixer"],
             "stack": point.at["stack"],
-            **{c: int(point.chosen[c].iloc[0]) for c in (*LABELS, "num_parameters")},
+            **point.chosen[[*LABELS, "num_parameters"]].iloc[0],
             **summarise(point),
         }
         for point in select_points(frame, ["mixer", "stack", size])
     ]
-    return tabulate(rows, frame, SWEEPS[0])
+    return tabulate(rows, frame, SWEEPS[0]).astype(dict.fromkeys((*LABELS, "num_parameters"), "Int64"))
 
 
 def figure(points: pd.DataFrame, size: str = "state_size") -> Figure:

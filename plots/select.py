@@ -117,5 +117,6 @@ def tabulate(rows: list[dict[str, Any]], frame: pd.DataFrame, sweep: str) -> pd.
 
 def _rank(key: tuple, seeds: pd.DataFrame, failed: bool) -> tuple:
     variant, rate = key
-    sizes = int(seeds["state_size"].iloc[0]), int(seeds["active_state_size"].iloc[0])
+    first = seeds[["state_size", "active_state_size"]].iloc[0].fillna(0)  # a mixer from elsewhere need not say
+    sizes = tuple(map(int, first))
     return failed, -seeds["accuracy"].mean(), rate, sizes, variant

@@ -47,6 +47,13 @@ def test_it_is_as_wide_as_a_column_or_a_page(name):
     assert round(figure.get_figwidth(), 2) in (COLUMN, round(PAGE / 2, 2), PAGE)
 
 
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"fig3_active"}))
+def test_a_mixer_from_elsewhere_need_not_say_what_of_its_state_is_active(name, tmp_path):
+    silent = [each.model_copy(update={"active_state_size": None}) for each in records(name)]
+    assert len(plots.draw(name, frame(*silent), tmp_path)) == 3
+    assert len(plots.table(name, frame(*silent))) == len(plots.table(name, frame(*records(name))))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_to_draw_is_one_line_that_says_what_to_run(name, tmp_path):
     sweeps = plots.sweeps(name)
