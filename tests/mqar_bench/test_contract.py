@@ -273,7 +273,7 @@ def restless(self, x):
     self.calls = getattr(self, "calls", 0) + 1
     self.scale.data.add_(0.01)
     noise = random.random() + np.random.rand() + torch.rand_like(x)
-    return x * self.scale + self.calls * noise
+    return x * self.scale * self.calls * noise
 
 
 def test_asking_changes_no_number_of_a_run(add, monkeypatch):
