@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mqar_bench.result import ScreenRecord
     from mqar_bench.store import Store
 
-#: Exit codes besides 0 (all done), 1 (some failed) and 2 (a mistake): the time was over first; interrupted.
-OUT_OF_TIME, INTERRUPTED = 3, 130
+#: Exit codes besides 0 (all done), 1 (some failed) and 2 (a mistake): runs are left for the same command; interrupted.
+RUNS_LEFT, INTERRUPTED = 3, 130
 
 
 class ExecutorName(StrEnum):
@@ -94,11 +94,14 @@ class Launcher:
         return f", {count} more {'has' if count == 1 else 'have'} a checkpoint" if count else ""
 
     def exit_code(self, summary: Summary) -> int:
-        """After a word on what the time did not suffice for."""
+        """After a word on why runs are left, if any are."""
         if summary.left:
-            left = f"{len(summary.left)} runs are left{self.checkpointed(summary.left).replace(' more', '')}"
-            print(f"the time is over: {left}; the same command goes on", file=sys.stderr)
-            return OUT_OF_TIME
+            are = "1 run is" if len(summary.left) == 1 else f"{len(summary.left)} runs are"
+            left = f"{are} left{self.checkpointed(summary.left).replace(' more', '')}"
+            why = f"stopped: {summary.stopped}" if summary.stopped else "the time is over"
+            print(f"{why}: {left}; the same command goes on", file=sys.stderr)
+            if not summary.in_vain:
+                return RUNS_LEFT
         return 1 if summary.failed else 0
 
 

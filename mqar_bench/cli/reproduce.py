@@ -73,7 +73,10 @@ def reproduce(
         launcher = Launcher(store, executor, quiet, False, make_budget(time_budget), resources)
         for sweep in dict.fromkeys(sweep for name in wanted for sweep in plots.sweeps(name)):
             print(f"sweep {sweep}", file=sys.stderr)
-            code = max(code, launcher.exit_code(launcher.launch(load_sweep(sweep, scale, seeds))))
+            summary = launcher.launch(load_sweep(sweep, scale, seeds))
+            code = max(code, launcher.exit_code(summary))
+            if summary.stopped:  # the next one would come no further
+                break
     _report(store, wanted, scale)
     raise typer.Exit(code)
 

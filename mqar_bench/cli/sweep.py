@@ -80,7 +80,7 @@ def sweep(
     Records are written as runs end, and longer runs leave checkpoints: the same command resumes, whatever ended the
     last one. A run that fails is recorded with its traceback and tried again next time; one whose process or machine
     dies is tried again at once. Several of these commands may share a folder of records. Exit code 1 if any run
-    failed, 3 if the time budget ended first.
+    failed, 3 if runs are left: the time budget ended first, or Ray was lost for good.
     """
     from mqar_bench.launch import Screening
     from mqar_bench.show import print_summary

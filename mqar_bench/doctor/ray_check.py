@@ -11,7 +11,7 @@ import textwrap
 from typing import Any
 
 from mqar_bench.doctor.sections import Check
-from mqar_bench.launch.ray_hints import LITTLE_DISK, TOKEN, find_hint, temporary_folder
+from mqar_bench.launch.ray_trouble import ELSEWHERE, LITTLE_DISK, ROOM, TOKEN, find_hint, temporary_folder
 from mqar_bench.machine.disk import free_space, nearest_existing
 from mqar_bench.machine.hardware import show_bytes
 from mqar_bench.machine.processes import Ended, run_bounded
@@ -96,12 +96,12 @@ def check_temporary_folder() -> Check:
     """Whether Ray can write to it, and has room."""
     folder = temporary_folder()
     free, there = free_space(folder / "ray"), nearest_existing(folder / "ray")
-    values, fix = {"folder": str(folder), "free": free}, "export RAY_TMPDIR=A_SHORT_PATH, on a disk with room"
+    values, fix = {"folder": str(folder), "free": free}, ELSEWHERE
     if not os.access(there, os.W_OK | os.X_OK):
         return Check("temporary folder", f"{folder} cannot be written", "FIX", fix, values)
     text = f"{folder}, {show_bytes(free)} free"
     if free < LITTLE_DISK:
-        return Check("temporary folder", text, "FIX", f"free some, or {fix}", values)
+        return Check("temporary folder", text, "FIX", ROOM, values)
     return Check("temporary folder", text, values=values)
 
 

@@ -25,6 +25,11 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A process has taken the run up: what comes after is about the run, not about how it was brought there."""
+
+
+@dataclass(frozen=True)
 class Saved:
     """A run can go on from here, should it be lost."""
 
@@ -42,32 +47,43 @@ class Paused:
 
 @dataclass(frozen=True)
 class Lost:
-    """A run has ended without a record: its process or its machine is gone. The reason is one line."""
+    """A run has ended without a record: its process or its machine is gone. The reason is one line.
+
+    A ``blameless`` one says nothing about the run: what executes runs is gone, with all that were under way.
+    """
 
     reason: str
     seconds: float
     out_of_memory: bool = False
+    blameless: bool = False
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something that people should know of a run that goes on."""
+    """Something that people should know of a run that goes on, or, told with no run's id, of all of them."""
 
     text: str
 
 
 #: The last three end a run.
-Event = Progress | Saved | Note | Paused | Lost | RunResult
+Event = Begun | Progress | Saved | Note | Paused | Lost | RunResult
 
 Tell = Callable[[str, Event], None]
 
 
+class GaveUp(RuntimeError):
+    """Nothing can be executed any more, for a reason that is none of the runs'; one line."""
+
+
 class Executor(Protocol):
-    """Where runs are executed. Whatever goes wrong in a run is an event, never an exception."""
+    """Where runs are executed. Whatever goes wrong in a run is an event, never an exception.
+
+    What goes wrong with the executor is one of ``poll``: ``UsageError`` where it cannot begin, ``GaveUp`` later on.
+    """
 
     @property
     def slots(self) -> int:
-        """How many runs to submit at a time; may change, as machines come and go."""
+        """How many runs to submit at a time; may change, as machines come and go, and be 0."""
 
     def submit(self, task: Task) -> None:
         """Start a run, or queue it."""

@@ -57,6 +57,9 @@ class Lines:
         self.retried += 1
         self._print(f"{self._count()} {self.labels[run_id]} RETRY, attempt {attempt}: {reason}", "yellow")
 
+    def drop(self, run_id: str) -> None:
+        pass
+
     def pause(self, run_id: str, fraction: float) -> None:
         if not self.only_failures:
             self._print(f"{self._count()} {self.labels[run_id]} stopped at {fraction:.0%}, to go on from there")
@@ -101,15 +104,18 @@ class Display(Lines):
         self.eta.update(self.work)
 
     def retry(self, run_id: str, reason: str, attempt: int) -> None:
-        self.running.pop(run_id, None)
+        self.drop(run_id)
         super().retry(run_id, reason, attempt)
 
-    def pause(self, run_id: str, fraction: float) -> None:
+    def drop(self, run_id: str) -> None:
         self.running.pop(run_id, None)
+
+    def pause(self, run_id: str, fraction: float) -> None:
+        self.drop(run_id)
         super().pause(run_id, fraction)
 
     def finish(self, result: RunResult) -> None:
-        self.running.pop(result.run_id, None)
+        self.drop(result.run_id)
         super().finish(result)
         self.eta.update(self.work)
 

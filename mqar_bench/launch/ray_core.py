@@ -1,4 +1,4 @@
-"""Runs in parallel as Ray Core tasks."""
+"""Runs in parallel as Ray Core tasks, from a process that may be lost with Ray."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from mqar_bench.config import DataConfig, RunConfig
+from mqar_bench.data import shared_data
 from mqar_bench.errors import UsageError
-from mqar_bench.launch.executor import Event, Lost, Paused, Task, Tell
-from mqar_bench.launch.ray_start import dead_part, import_ray, join, start, stop
+from mqar_bench.launch.executor import Event, Lost, Note, Paused, Task, Tell
+from mqar_bench.launch.ray_start import dead_part, import_ray, is_away, join, start
 from mqar_bench.launch.share import Arrays, to_arrays
+from mqar_bench.launch.silence import Silence
 from mqar_bench.launch.worker import describe, failure
 from mqar_bench.machine.software import git_state
 from mqar_bench.result import RunResult, now
@@ -26,10 +29,17 @@ POLL_SECONDS = 0.5
 COUNT_SECONDS = 5.0
 #: What a run that was told to end by itself gets on top before it is taken for stuck.
 GRACE_SECONDS = 10.0
+#: How soon after a run that it had Ray is seen to be dead, or has taken this process along.
+SETTLE_SECONDS = 0.5
+
+
+class RayDied(RuntimeError):
+    """The Ray that was started is dead, or the head of the cluster is away; one line that says how."""
 
 
 class RayExecutor:
-    """See ``Executor``. Starts a Ray of its own on this machine, or joins the cluster that it is given.
+    """See ``Executor``; ``submit`` and ``poll`` raise ``RayDied`` too. Starts a Ray of its own on this machine, or
+    joins the cluster that it is given.
 
     Where the calling program has initialised Ray already, that one is used and left running.
 
@@ -53,49 +63,39 @@ class RayExecutor:
         cpus_per_run: int = 1,
         gpus_per_run: float = 0.0,
     ) -> None:
-        if gpus_per_run > 1 and gpus_per_run != int(gpus_per_run):
-            raise UsageError(f"gpus per run must be at most 1, or whole, got {gpus_per_run:g}")
         self._ray: Any = import_ray()
-        self._configs, self._address = configs, address
+        self._address = address
         self._jobs, self._cpus, self._gpus = jobs, cpus_per_run, gpus_per_run
         self._owns_ray = not self._ray.is_initialized()
         self._is_private = self._owns_ray and address is None
         self._running: dict[Any, tuple[Task, str, float]] = {}
-        self._lost: list[tuple[str, Lost]] = []
+        self._data: dict[DataConfig, Any] = {}
         self._counted: tuple[float, int] | None = None
+        self._empty: Silence | None = None
         # a cluster gets the code by post, and has paths of its own
         self._paths = [] if address else [os.path.abspath(path) for path in sys.path]
+        #: Ray's logs, where it is our own.
+        self.logs: Path | None = None
         try:
-            self._start()
+            if self._is_private:
+                self.logs = start(self._ray, configs)
+            elif self._owns_ray:
+                join(self._ray, configs, str(address))
+            # No retries by Ray: an attempt that nobody sees is an attempt that nobody can account for.
+            options = {"num_cpus": cpus_per_run, "num_gpus": gpus_per_run, "max_retries": 0}
+            self._task = self._ray.remote(_make_task()).options(**options, num_returns="streaming")
             self._check_resources()
         except BaseException:
             self.close()
             raise
 
-    def _start(self) -> None:
-        if self._is_private:
-            start(self._ray, self._configs)
-        elif self._owns_ray:
-            join(self._ray, self._configs, str(self._address))
-        # No retries by Ray: an attempt that nobody sees is an attempt that nobody can account for.
-        options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_retries": 0, "num_returns": "streaming"}
-        self._task = self._ray.remote(_make_task()).options(**options)
-        self._data: dict[DataConfig, Any] = {}
-
-    def _revive(self) -> None:
-        """Start our own Ray again if it has died: it would take this process along in some seconds."""
-        if not self._is_private or not (dead := dead_part(self._ray)):
-            return
-        for task, _, started in self._running.values():
-            self._lost.append((task.config.run_id, Lost(f"Ray itself died ({dead})", time.monotonic() - started)))
-        self._running.clear()
-        stop(self._ray)
-        self._start()
+    def _check_alive(self) -> None:
+        if self._is_private and (dead := dead_part(self._ray)):
+            raise RayDied(dead)
 
     @property
     def slots(self) -> int:
         """Runs that fit at a time. More are never handed to Ray: it would start a process for each."""
-        self._revive()
         if self._counted is None or time.monotonic() - self._counted[0] > COUNT_SECONDS:
             self._counted = (time.monotonic(), self._count_slots())
         return self._counted[1] if self._jobs is None else min(self._jobs, self._counted[1])
@@ -114,8 +114,13 @@ class RayExecutor:
             if wanted > most:
                 raise UsageError(f"a run asks for {wanted:g} {kind}, but no machine has more than {most:g}")
 
+    def draw(self, config: DataConfig) -> None:
+        """Build the task data that a run is about to need, which may take a while."""
+        if config not in self._data:
+            shared_data(config)
+
     def submit(self, task: Task) -> None:
-        self._revive()
+        self._check_alive()
         ends = None if task.seconds is None else time.time() + task.seconds
         plain = (task.config.model_dump_json(), task.checkpoint, task.seconds, ends, task.save_every)
         events = self._task.remote(self._paths, plain, self._share(task.config.data), self._cpus, self._gpus)
@@ -132,21 +137,42 @@ class RayExecutor:
         return reference
 
     def poll(self, tell: Tell) -> None:
-        self._revive()
-        while self._lost:
-            tell(*self._lost.pop(0))
+        self._check_alive()
+        self._tell_if_empty(tell)
         if not self._running:
+            time.sleep(POLL_SECONDS)
             return
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL_SECONDS)
         if ready and len(self._running) > 1:  # whatever else has come
             ready, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        for events in ready:
+        heard = [(events, self._receive(events)) for events in ready]
+        if any(isinstance(event, Lost) for _, event in heard):
+            self._settle()
+        for events, event in heard:
             task = self._running[events][0]
-            event = self._receive(events)
             if isinstance(event, Paused | Lost | RunResult):
                 del self._running[events]
             tell(task.config.run_id, event)
         self._end_overdue(tell)
+
+    def _tell_if_empty(self, tell: Tell) -> None:
+        """Say now and then that the cluster has no machine for a run."""
+        if self.slots:
+            self._empty = None
+        else:
+            self._empty = self._empty or Silence()
+            if waited := self._empty.word():
+                tell("", Note(f"no machine of the cluster can take a run: waiting for one, for {waited} so far"))
+
+    def _settle(self) -> None:
+        """Before a run is said to be lost, wait for what may be the reason: that Ray is lost, and takes all along."""
+        until = time.monotonic() + SETTLE_SECONDS
+        while self._owns_ray and time.monotonic() < until:
+            self._check_alive()
+            time.sleep(0.05)
+        if self._address and (reason := is_away(self._address)):
+            raise RayDied(reason)
+        self._counted = (time.monotonic(), self._count_slots())  # which only a head that is there can tell
 
     def _receive(self, events: Any) -> Event:
         task, started_at, started = self._running[events]
@@ -185,7 +211,7 @@ class RayExecutor:
                 self._ray.cancel(events, force=True)
         self._running.clear()
         if self._owns_ray:
-            stop(self._ray)
+            self._ray.shutdown()
 
 
 def _make_task() -> Callable[..., Iterator[Event]]:

@@ -13,7 +13,7 @@ import torch
 from mqar_bench.checkpoint import CheckpointError
 from mqar_bench.config import RunConfig
 from mqar_bench.data import TaskData
-from mqar_bench.launch.executor import Event, Note, Paused, Saved, Task
+from mqar_bench.launch.executor import Begun, Event, Note, Paused, Saved, Task
 from mqar_bench.launch.share import Arrays, from_arrays
 from mqar_bench.result import RunResult, now, provenance
 from mqar_bench.train import Progress, Stopped, pick_device, run
@@ -99,7 +99,8 @@ def serve(
     gpus: float,
 ) -> Iterator[Event]:
     """``stream`` in a process of Ray's, from plain values: those of a ``Task`` and when its seconds are over by
-    ``time.time()``, the task data, and the share of the machine that the run has."""
+    ``time.time()``, the task data, and the share of the machine that the run has. Tells first that it has begun."""
+    yield Begun()
     config = RunConfig.model_validate_json(config_json)
     if seconds is not None and ends is not None:  # starting this process took a part of them
         seconds = min(seconds, ends - time.time())

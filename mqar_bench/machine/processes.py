@@ -15,6 +15,9 @@ from typing import NamedTuple
 #: How long to go on ending what a command has left: some of it may be in the kernel's hands.
 GRACE_SECONDS = 5.0
 
+#: Whether the system tells which processes a session has.
+SEES_SESSIONS = Path("/proc/self/stat").exists()
+
 #: The code of what could not be started, as in a shell.
 NOT_STARTED = 127
 
@@ -42,7 +45,7 @@ def run_bounded(command: Sequence[str], seconds: float, environment: dict[str, s
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(seconds)
         finally:
-            _end_session(process)
+            kill_session(process)
         texts = []
         for file in (stdout, stderr):
             file.seek(0)
@@ -61,12 +64,23 @@ def session(leader: int) -> list[int]:
     return found
 
 
-def _end_session(process: subprocess.Popen) -> None:
-    """End the command if it runs, and whatever is left of its session."""
+def kill_session(process: subprocess.Popen) -> None:
+    """Kill a process that was started in a session of its own, and all that it has started there and left.
+
+    Ctrl-C waits until that is done. Without /proc those alone that are in its group, which is as far as one can see.
+    """
+    try:
+        _kill_session(process)
+    except KeyboardInterrupt:
+        _kill_session(process)
+        raise
+
+
+def _kill_session(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + GRACE_SECONDS
-    while (left := session(process.pid)) and time.monotonic() < deadline:
+    while (left := session(process.pid)) and time.monotonic() < deadline:  # one may be in the kernel's hands
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,5 +1,6 @@
 """Drivers: processes that launch runs and can be ended in any way, with the folder they share."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 from mqar_bench.config import RunConfig
 from mqar_bench.launch.checkpoints import Checkpoints
 from mqar_bench.store import Store
-from tests.launch.family import kill, session, wait_for_the_end_of, wait_until
+from tests.launch.family import descendants, kill, session, sessions, wait_for_the_end_of, wait_until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -77,11 +78,12 @@ class Folder:
 class Driver:
     """``mqar-bench sweep`` over some runs, as the leader of a session of its own, as in a terminal of its own."""
 
-    def __init__(self, folder, configs, *arguments, save_every=30.0, environment=None):
+    def __init__(self, folder, configs, *arguments, save_every=30.0, rejoin=300.0, environment=None):
         self.folder, self.configs = folder, configs
         file = folder.path / f"configs-{len(list(folder.path.glob('configs-*')))}.json"
         file.write_text("[" + ",".join(config.model_dump_json() for config in configs) + "]")
-        command = [sys.executable, str(HERE / "driver.py"), str(file), str(save_every), "sweep", "faults"]
+        settings = json.dumps({"save_every": save_every, "rejoin": rejoin})
+        command = [sys.executable, str(HERE / "driver.py"), str(file), settings, "sweep", "faults"]
         command += ["--scale", "custom", "--results", str(folder.store.root), *map(str, arguments)]
         variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive"} | (environment or {})
         self.began_ns = time.time_ns()
@@ -96,11 +98,13 @@ class Driver:
             start_new_session=True,
         )
         self.pid = self.process.pid
+        self.sessions = {self.pid}
         self.out = self.err = ""
 
     def family(self):
-        """The driver and everything it has started."""
-        return session(self.pid)
+        """The driver and everything it has started, as far as it was seen here once: a Ray has a session of its own."""
+        self.sessions |= sessions(descendants(self.pid))
+        return set().union(*map(session, self.sessions))
 
     def interrupt(self, *signals, pause=0.0):
         """What Ctrl-C does: the signal to the whole group in the foreground."""
@@ -114,18 +118,27 @@ class Driver:
 
         def holds():
             assert self.process.poll() is None, (self.process.returncode, *self.process.communicate())
+            self.family()
             return condition()
 
         return wait_until(holds, PATIENCE, what)
 
     def end(self, seconds=PATIENCE):
         """Wait for it to end and for everything it has started: the exit code."""
-        self.out, self.err = self.process.communicate(timeout=seconds)
+        until = time.monotonic() + seconds
+        while True:
+            self.family()
+            try:
+                self.out, self.err = self.process.communicate(timeout=0.2)
+                break
+            except subprocess.TimeoutExpired:
+                assert time.monotonic() < until, f"it has not ended within {seconds} s"
         wait_for_the_end_of(self.family)
         return self.process.returncode
 
     def kill(self):
         """SIGKILL to the driver alone: the number of seconds until everything it has started is gone too."""
+        self.family()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         return wait_for_the_end_of(self.family)

@@ -22,6 +22,11 @@ def session(leader):
     return {pid for pid, fields in _stats() if int(fields[3]) == leader and fields[0] != "Z"}
 
 
+def sessions(pids):
+    """The sessions that these processes are in, by their leaders."""
+    return {int(fields[3]) for pid, fields in _stats() if pid in pids}
+
+
 def is_running(pid):
     return any(fields[0] != "Z" for other, fields in _stats(pid) if other == pid)
 

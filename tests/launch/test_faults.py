@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from mqar_bench.launch import launch, sweep
+from mqar_bench.launch import launch, loop
 from mqar_bench.launch.executor import Task
 from mqar_bench.launch.watcher import Silent
 from mqar_bench.launch.worker import execute
@@ -73,7 +73,7 @@ def test_a_killed_worker_costs_what_came_after_its_checkpoint(here, family, monk
             kill(pid for _, pid, _ in here.begun())
             here.brake.unlink()
 
-    monkeypatch.setattr(sweep, "Task", partial(Task, save_every=0.3))
+    monkeypatch.setattr(loop, "Task", partial(Task, save_every=0.3))
     summary = launch([config], here.store, jobs=1, watcher=(watcher := Watcher(kill_once)))
     (record,) = summary.done
     assert here.begins() == {0: 2} and record.resumed == 1
@@ -121,7 +121,7 @@ def test_a_sweep_goes_on_whatever_ends_its_driver(folder, drive):
 
     def under_way(*tags):
         """Begun by this driver, and the long ones have a checkpoint that it wrote."""
-        begun = {tag for tag, _, session in folder.begun() if session == driver.pid}
+        begun = {tag for tag, _, session in folder.begun() if session in driver.sessions}
         written = [path.stat().st_mtime_ns for path in folder.store.root.rglob("*.ckpt")]
         return begun.issuperset(tags) and sum(time_ns > driver.began_ns for time_ns in written) == len(long)
 

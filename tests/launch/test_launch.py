@@ -85,6 +85,9 @@ class Recorder:
     def retry(self, run_id, reason, attempt):
         self.told.append((run_id, "retry", attempt, reason))
 
+    def drop(self, run_id):
+        self.told.append((run_id, "drop"))
+
     def pause(self, run_id, fraction):
         self.told.append((run_id, "pause", fraction))
 
@@ -378,9 +381,9 @@ def test_the_display_shows_every_run_under_way():
     configs = [tiny(rate=rate, epochs=4) for rate in (1e-3, 1e-2, 1e-1)]
 
     def shown():
-        with console.capture() as capture:
-            console.print(display.render())
-        return capture.get()
+        page = Console(file=io.StringIO(), width=100)  # not the one that is drawn upon meanwhile
+        page.print(display.render())
+        return page.file.getvalue()
 
     display.start(configs, 1)
     try:

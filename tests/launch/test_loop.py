@@ -9,7 +9,7 @@ from mqar_bench.config import RunConfig
 from mqar_bench.launch import launch, sweep
 from mqar_bench.launch.budget import Budget
 from mqar_bench.launch.checkpoints import Checkpoints
-from mqar_bench.launch.executor import Lost, Note, Paused, Saved
+from mqar_bench.launch.executor import Begun, Lost, Note, Paused, Saved
 from mqar_bench.launch.watcher import Silent
 from mqar_bench.launch.worker import failure
 from mqar_bench.result import Provenance, RunResult, ScreenRecord
@@ -129,7 +129,7 @@ def test_a_lost_run_goes_on_from_its_checkpoint(play, store):
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_a_run_that_is_always_lost_is_given_up(play, store, retries):
-    script = Script(s1=[[DEAD]] * 9)
+    script = Script(s1=[[Begun(), DEAD]] * 9)
     summary, _ = play(script, 1, 2, retries=retries)
     record = store.read(config(1))
     assert record.lost and record.error == "the worker died" and len(record.retries) == retries + 1
