@@ -1,6 +1,6 @@
-"""Figures: one module each, a pure function from a tidy DataFrame (``mqar_bench.table``) to a matplotlib Figure.
+"""Figures: one module each, a pure function from a tidy table (``mqar_bench.records.table``) to a matplotlib Figure.
 
-Those without ``SWEEPS`` are drawn from traces (``mqar_bench.trace``) instead.
+Those without ``SWEEPS`` are drawn from traces (``mqar_bench.analysis.trace``) instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from mqar_bench.trace import Trace
+    from mqar_bench.analysis.trace import Trace
 
 _PLOTS = {
     name: f"plots.{name}"

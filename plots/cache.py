@@ -1,8 +1,8 @@
 """Hit rate of a cache of RAM-Net's slots against its size (the RAM-Net paper's Section 7, measured).
 
 Of every head and sequence of the traces the accesses, token after token, its writes before its reads, go through an
-empty cache of slots, by the policies of ``mqar_bench.caching``. The first access to a slot is left out of the hit rate:
-the slot is known to be empty, so no cache could save a transfer. How many these are is a column of its own.
+empty cache of slots, by the policies of ``mqar_bench.analysis.caching``. The first access to a slot is left out of the
+hit rate: the slot is known to be empty, so no cache could save a transfer. How many these are is a column of its own.
 
 How much LRU gains from accesses being near in time, and not from some slots being hotter than others, is told by the
 policy ``shuffled``: LRU again, with the tokens of the sequence in random order.
@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from mqar_bench.caching import POLICIES, first_accesses, lru
-from mqar_bench.trace import Trace
+from mqar_bench.analysis.caching import POLICIES, first_accesses, lru
+from mqar_bench.analysis.trace import Trace
 from plots.axes import GRID
 from plots.style import PAGE, RC
 

@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mqar_bench.trace import Trace
+from mqar_bench.analysis.trace import Trace
 from plots.style import PAGE, RC
 
 #: Inches: the height of a row of panels, and about what a panel has inside its axes.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Iterable
 from types import ModuleType
 
+from mqar_bench.basics.errors import hint
 from mqar_bench.config import RunConfig
 from sweeps.protocols import with_seeds
 
@@ -51,17 +50,11 @@ def load(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
     """
     module = _module(name)
     if scale not in module.SCALES:
-        raise ValueError(f"sweep {name!r} has no scale {scale!r}{_hint(scale, module.SCALES)}")
+        raise ValueError(f"sweep {name!r} has no scale {scale!r}{hint(scale, module.SCALES)}")
     return with_seeds(module.configs(scale), seeds)
 
 
 def _module(name: str) -> ModuleType:
     if name not in _SWEEPS:
-        raise ValueError(f"no sweep named {name!r}{_hint(name, _SWEEPS)}")
+        raise ValueError(f"no sweep named {name!r}{hint(name, _SWEEPS)}")
     return importlib.import_module(_SWEEPS[name])
-
-
-def _hint(given: str, known: Iterable[str]) -> str:
-    known = tuple(known)
-    close = difflib.get_close_matches(given, known, 1)
-    return f": did you mean {close[0]!r}?" if close else f": there is {', '.join(known)}"

@@ -23,10 +23,10 @@ import torch
 
 from mixers.ramnet import decode_address, pdma
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
-from mqar_bench.data import Batch
-from mqar_bench.model import LanguageModel
 from mqar_bench.tasks import MQARConfig
-from mqar_bench.train import parameter_groups, training_loss
+from mqar_bench.training.data import Batch
+from mqar_bench.training.model import LanguageModel
+from mqar_bench.training.optimization import parameter_groups, training_loss
 from tests.zoology.live import import_zoology
 
 

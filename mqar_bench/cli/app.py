@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import difflib
 import os
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,8 +64,8 @@ class Commands(Once, TyperGroup):
 def _is_users(error: Exception) -> bool:
     if hasattr(error, "format_message"):  # of the parser, whose module differs between typer's versions
         return True
-    from mqar_bench.errors import UsageError
-    from mqar_bench.store import StoreError
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.records.store import StoreError
 
     return isinstance(error, UsageError | StoreError)
 
@@ -118,7 +116,7 @@ def _start(
     if os.getcwd() not in sys.path:  # the user's own mixers; last, so that nothing here is hidden by them
         sys.path.append(os.getcwd())
     if version:
-        from mqar_bench.machine.software import NAME, read_project
+        from mqar_bench.basics.machine.software import NAME, read_project
 
         print(f"{NAME} {read_project().version}")
         raise typer.Exit
@@ -144,10 +142,3 @@ def _leave(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
-
-
-def hint(given: str, known: Iterable[str]) -> str:
-    """The end of a message about a name that is not known."""
-    known = list(known)
-    close = difflib.get_close_matches(given, known, 1)
-    return f": did you mean {close[0]!r}?" if close else f": there is {', '.join(known)}"

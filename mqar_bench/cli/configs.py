@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
-    from mqar_bench.store import Store
+    from mqar_bench.records.store import Store
 
 
 def load_sweep(name: str, scale: str | None, seeds: int = 1) -> list[RunConfig]:
     """The runs of a sweep at a scale, with so many seeds; ``UsageError`` if there is none such, or no scale."""
     import sweeps
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
 
     try:
         if scale is None:
@@ -29,7 +29,7 @@ def load_sweep(name: str, scale: str | None, seeds: int = 1) -> list[RunConfig]:
 def load_zoology(path: Path, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
     """The runs of an experiment file of Zoology; on standard error, what could not be translated or differs, and the
     name of the sweep."""
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
     from mqar_bench.zoology import load_experiment
     from sweeps.protocols import with_seeds
 
@@ -51,7 +51,7 @@ def changed_config(
     pairs: list[tuple[str, str]], base: str | None, file: Path | None, record: str | None, store: Store
 ) -> RunConfig:
     """``start_config`` with changes; a changed run is not of the sweep that it was changed from."""
-    from mqar_bench.overrides import apply_overrides
+    from mqar_bench.config.overrides import apply_overrides
 
     start = start_config(base, file, record, store)
     if pairs and (base is not None or record is not None):
@@ -61,8 +61,9 @@ def changed_config(
 
 def start_config(base: str | None, file: Path | None, record: str | None, store: Store) -> RunConfig:
     """The config to start from: a run of a sweep (NAME/SCALE/I), a file, a record (file or id), or the default."""
+    from mqar_bench.basics.errors import UsageError
     from mqar_bench.config import RunConfig
-    from mqar_bench.overrides import UsageError, read_config
+    from mqar_bench.config.overrides import read_config
 
     if base is not None:
         if base.count("/") != 2:

@@ -16,10 +16,10 @@ from mqar_bench.cli.app import STARTED
 
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
-    from mqar_bench.launch import Summary
-    from mqar_bench.launch.budget import Budget
-    from mqar_bench.result import ScreenRecord
-    from mqar_bench.store import Store
+    from mqar_bench.launching import Summary
+    from mqar_bench.launching.budget import Budget
+    from mqar_bench.records.result import ScreenRecord
+    from mqar_bench.records.store import Store
 
 #: Exit codes besides 0 (all done), 1 (some failed) and 2 (a mistake): runs are left for the same command; interrupted.
 RUNS_LEFT, INTERRUPTED = 3, 130
@@ -63,9 +63,9 @@ class Launcher:
 
     def launch(self, configs: Sequence[RunConfig], screens: Mapping[str, ScreenRecord] | None = None) -> Summary:
         """``launch``, shown on standard error; interrupting ends the command with word of what is kept."""
-        from mqar_bench.launch import launch
-        from mqar_bench.launch.progress import make_watcher
-        from mqar_bench.show import make_console
+        from mqar_bench.basics.console import make_console
+        from mqar_bench.launching import launch
+        from mqar_bench.launching.progress import make_watcher
 
         watcher = make_watcher(make_console(stderr=True), self.quiet)
         try:
@@ -88,7 +88,7 @@ class Launcher:
 
     def checkpointed(self, configs: Sequence[RunConfig]) -> str:
         """Words on how many runs can go on from a checkpoint."""
-        from mqar_bench.launch.checkpoints import Checkpoints
+        from mqar_bench.launching.checkpoints import Checkpoints
 
         count = sum(map(Checkpoints(self.store).exists, configs))
         return f", {count} more {'has' if count == 1 else 'have'} a checkpoint" if count else ""
@@ -107,7 +107,7 @@ class Launcher:
 
 def make_budget(time_budget: str | None) -> Budget | None:
     """The budget of a command, counted from its start."""
-    from mqar_bench.launch.budget import Budget, parse_duration
+    from mqar_bench.launching.budget import Budget, parse_duration
 
     return None if time_budget is None else Budget(parse_duration(time_budget), STARTED)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mqar_bench.result import RunResult
-    from mqar_bench.store import Store
+    from mqar_bench.records.result import RunResult
+    from mqar_bench.records.store import Store
 
 
 def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str) -> list[str]:
@@ -21,7 +21,7 @@ def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str)
         scale: its scale.
     """
     import sweeps
-    from mqar_bench.launch.progress import list_runs
+    from mqar_bench.launching.progress import list_runs
 
     there = {r.run_id: r for r in records if (r.config.sweep, r.config.scale) == (sweep, scale)}
     ours = sweep in sweeps.names() and scale in sweeps.scales(sweep)

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mqar_bench.cli.app import Results, app, hint
+from mqar_bench.basics.errors import hint
+from mqar_bench.cli.app import Results, app
 from mqar_bench.cli.left_out import left_out
 from mqar_bench.cli.results import read_records
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mqar_bench.result import RunResult
-    from mqar_bench.trace import Trace
+    from mqar_bench.analysis.trace import Trace
+    from mqar_bench.records.result import RunResult
 
 
 class ListFormat(StrEnum):
@@ -59,9 +60,9 @@ def plot(
     Runs on different data do not compare: where there are some, --data chooses. Runs that are not done are named.
     """
     import plots
-    from mqar_bench.errors import UsageError
-    from mqar_bench.store import Store
-    from mqar_bench.table import to_frame
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.records.store import Store
+    from mqar_bench.records.table import to_frame
 
     if name not in plots.names():
         raise UsageError(f"no figure named {name!r}{hint(name, plots.names())}")
@@ -90,8 +91,9 @@ def list_mixers(
 ) -> None:
     """List the mixers, or the options of one."""
     import mixers
-    from mqar_bench.errors import UsageError
-    from mqar_bench.show import describe_mixer, plain, print_table, show_json
+    from mqar_bench.basics.console import print_table
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.cli.show import describe_mixer, plain, show_json
 
     try:
         described = [describe_mixer(mixer) for mixer in ([name] if name else mixers.names())]
@@ -116,8 +118,8 @@ def list_mixers(
 
 
 def _read_traces(name: str, files: list[Path] | None) -> list[Trace]:
-    from mqar_bench.errors import UsageError
-    from mqar_bench.trace import load_trace
+    from mqar_bench.analysis.trace import load_trace
+    from mqar_bench.basics.errors import UsageError
 
     if not files:
         raise UsageError(f"the figure {name} is drawn from --trace FILE, as `mqar-bench trace` writes it")
@@ -126,7 +128,7 @@ def _read_traces(name: str, files: list[Path] | None) -> list[Trace]:
 
 def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> None:
     import plots
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
 
     try:
         paths = plots.draw(name, data, out)
@@ -141,8 +143,8 @@ def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> None:
 def _read_records(figure: str, wanted: Sequence[str], scale: str | None, root: Path) -> tuple[list[RunResult], str]:
     """The records of these sweeps at one scale, and that scale: the only one with finished runs, unless it is given."""
     import sweeps
-    from mqar_bench.errors import UsageError
-    from mqar_bench.launch.screen import SUFFIX
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.launching.screen import SUFFIX
 
     records = read_records(root, None, scale)
     there = sorted({result.config.sweep for result in records})
@@ -166,7 +168,7 @@ def _read_records(figure: str, wanted: Sequence[str], scale: str | None, root: P
 
 
 def _on_data(records: Sequence[RunResult], names: Sequence[str]) -> list[RunResult]:
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
 
     there = sorted({result.config.data_name for result in records})
     for name in names:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from mqar_bench.cli.app import app, hint
+from mqar_bench.basics.errors import hint
+from mqar_bench.cli.app import app
 from mqar_bench.perf import CASES
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def perf(
     sizes and with the same number of state elements, and the bytes that must move. A table goes to standard output; on
     a GPU the project's targets follow. Exit code 1 if a check fails: what is wrong is not timed.
     """
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
     from mqar_bench.perf.bench import Bench
     from mqar_bench.perf.record import check_writable, write
     from mqar_bench.perf.report import print_record
@@ -97,7 +98,7 @@ def perf(
 def _device(name: DeviceName) -> torch.device:
     import torch
 
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
 
     there = torch.cuda.is_available()
     if name is DeviceName.cuda and not there:
@@ -107,8 +108,8 @@ def _device(name: DeviceName) -> torch.device:
 
 
 def _shape(device: torch.device, given: dict[str, Any]) -> Shape:
-    from mqar_bench.errors import UsageError
-    from mqar_bench.machine.hardware import device_memory
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.basics.machine.hardware import device_memory
     from mqar_bench.perf.shape import DEFAULTS
 
     shape = DEFAULTS[device.type].model_copy(update=given)
@@ -129,7 +130,7 @@ def _engines(names: list[EngineName], device: torch.device, shape: Shape) -> tup
     """The engines that will run, without repeats and without the reference, which is measured in any case."""
     from mixers.base import TensorKind
     from mixers.ramnet.ops import choose_backend
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
 
     chosen: dict[Backend, None] = {}
     for name in names:

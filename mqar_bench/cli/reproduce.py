@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mqar_bench.cli.app import Results, app, hint
+from mqar_bench.basics.errors import hint
+from mqar_bench.cli.app import Results, app
 from mqar_bench.cli.configs import load_sweep
 from mqar_bench.cli.launching import (
     Address,
@@ -26,10 +27,10 @@ from mqar_bench.cli.launching import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mqar_bench.report.claims import Claim
-    from mqar_bench.report.markdown import Section
-    from mqar_bench.result import RunResult
-    from mqar_bench.store import Store
+    from mqar_bench.analysis.report.claims import Claim
+    from mqar_bench.analysis.report.markdown import Section
+    from mqar_bench.records.result import RunResult
+    from mqar_bench.records.store import Store
 
 
 @app.command(
@@ -60,8 +61,8 @@ def reproduce(
     protocol, deviations from the paper, every number, and each claim with its evidence, also where it does not hold.
     """
     import plots
-    from mqar_bench.errors import UsageError
-    from mqar_bench.store import Store
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.records.store import Store
 
     wanted = figures or list(plots.names())
     for name in wanted:
@@ -82,10 +83,10 @@ def reproduce(
 
 
 def _report(store: Store, wanted: list[str], scale: str) -> None:
-    from mqar_bench.errors import UsageError
-    from mqar_bench.files import write_atomically
-    from mqar_bench.report.markdown import write_report
-    from mqar_bench.store import StoreError
+    from mqar_bench.analysis.report.markdown import write_report
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.basics.files import write_atomically
+    from mqar_bench.records.store import StoreError
 
     records = store.results(scale=scale)[0]
     sections = [section for name in wanted if (section := _section(store, records, name, scale)) is not None]
@@ -102,9 +103,9 @@ def _report(store: Store, wanted: list[str], scale: str) -> None:
 def _section(store: Store, all_records: list[RunResult], name: str, scale: str) -> Section | None:
     """A figure drawn, and its part of the report; none if there is nothing to draw."""
     import plots
+    from mqar_bench.analysis.report.markdown import Section
     from mqar_bench.cli.left_out import left_out
-    from mqar_bench.report.markdown import Section
-    from mqar_bench.table import to_frame
+    from mqar_bench.records.table import to_frame
 
     if not plots.sweeps(name):
         return _traced_section(store, name, scale)
@@ -134,9 +135,9 @@ def _section(store: Store, all_records: list[RunResult], name: str, scale: str) 
 def _traced_section(store: Store, name: str, scale: str) -> Section | None:
     """Like ``_section``, of the traces below RESULTS/traces."""
     import plots
-    from mqar_bench.report.claims import locality
-    from mqar_bench.report.markdown import Section
-    from mqar_bench.trace import load_trace
+    from mqar_bench.analysis.report.claims import locality
+    from mqar_bench.analysis.report.markdown import Section
+    from mqar_bench.analysis.trace import load_trace
 
     files = sorted((store.root / "traces").rglob("*.npz"))
     if not files:
@@ -167,7 +168,14 @@ def _draw(store: Store, name: str, scale: str, table: pd.DataFrame) -> str:
 
 
 def _claims(name: str, table: pd.DataFrame) -> list[Claim]:
-    from mqar_bench.report.claims import above_at_equal_state, helps, lasts, more_slots_help, overlap_decides, rises
+    from mqar_bench.analysis.report.claims import (
+        above_at_equal_state,
+        helps,
+        lasts,
+        more_slots_help,
+        overlap_decides,
+        rises,
+    )
 
     if name == "fig3":
         return above_at_equal_state(table)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mqar_bench.cli.app import Application, Once, Results, app, hint
+from mqar_bench.basics.errors import hint
+from mqar_bench.cli.app import Application, Once, Results, app
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mqar_bench.archive import Conflict
-    from mqar_bench.result import RunResult
+    from mqar_bench.records.archive import Conflict
+    from mqar_bench.records.result import RunResult
 
 #: What `mqar-bench results` does where its first word is none of its commands.
 DEFAULT = "list"
@@ -93,9 +94,9 @@ def list_results(
 
     Only the table, CSV or JSON goes to standard output; files that are no records are named on standard error.
     """
-    from mqar_bench.errors import UsageError
-    from mqar_bench.show import print_frame, to_json
-    from mqar_bench.table import to_frame
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.cli.show import print_frame, to_json
+    from mqar_bench.records.table import to_frame
 
     if export is not None:
         if export.suffix not in (".csv", ".parquet"):
@@ -137,9 +138,9 @@ def import_results(
     and what is here stays unless --replace is given. Files that are no records are named on standard error. Exit code
     1 if there were conflicts that were not replaced.
     """
-    from mqar_bench.archive import merge
-    from mqar_bench.launch.progress import label_runs
-    from mqar_bench.store import Store
+    from mqar_bench.launching.progress import label_runs
+    from mqar_bench.records.archive import merge
+    from mqar_bench.records.store import Store
 
     store = Store(results)
     merged = merge(store, sources, replace=replace, dry_run=dry_run)
@@ -177,8 +178,8 @@ def pack(
     Every command reads both forms, so this is for keeping and copying records. Files are deleted once the new one has
     been read back. What is no record stays, and is named on standard error.
     """
-    from mqar_bench.archive import pack as pack_store
-    from mqar_bench.store import Store
+    from mqar_bench.records.archive import pack as pack_store
+    from mqar_bench.records.store import Store
 
     store = Store(results)
     _choose(store.results()[0], results, name, scale)
@@ -191,7 +192,7 @@ def pack(
 
 def read_records(root: Path, name: str | None, scale: str | None) -> list[RunResult]:
     """The records asked for; what is no record is named on standard error."""
-    from mqar_bench.store import Store
+    from mqar_bench.records.store import Store
 
     records, problems = Store(root).results()
     _name_skipped(problems)
@@ -200,7 +201,7 @@ def read_records(root: Path, name: str | None, scale: str | None) -> list[RunRes
 
 def _choose(records: list[RunResult], root: Path, name: str | None, scale: str | None) -> list[RunResult]:
     """Those of a sweep at a scale; ``UsageError`` if there are none."""
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
 
     chosen = [r for r in records if name in (None, r.config.sweep) and scale in (None, r.config.scale)]
     if not chosen:
@@ -213,7 +214,7 @@ def _choose(records: list[RunResult], root: Path, name: str | None, scale: str |
 
 
 def _describe(conflict: Conflict, label: str) -> str:
-    from mqar_bench.differ import origin
+    from mqar_bench.records.differ import origin
 
     here, imported, difference = conflict.here, conflict.imported, conflict.difference
     return (
@@ -229,8 +230,8 @@ def _export(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         UsageError: pyarrow is missing, or the file cannot be written.
     """
-    from mqar_bench.errors import UsageError
-    from mqar_bench.files import write_atomically
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.basics.files import write_atomically
 
     try:
         data = _to_parquet(frame) if path.suffix == ".parquet" else frame.to_csv(index=False).encode()
@@ -246,7 +247,7 @@ def _to_parquet(frame: pd.DataFrame) -> bytes:
     """A column has one type there: options of several, or lists, are written as JSON."""
     import pandas as pd
 
-    from mqar_bench.show import is_missing
+    from mqar_bench.cli.show import is_missing
 
     kinds = {"boolean": "boolean", "integer": "Int64", "mixed-integer-float": "float64", "string": "string"}
     frame, chosen = frame.copy(), dict[str, str]()
@@ -266,7 +267,7 @@ def _name_skipped(problems: list[str]) -> None:
 
 
 def _column(column: str, columns: list[str]) -> str:
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
 
     if column not in columns:
         raise UsageError(f"no column {column!r}{hint(column, columns)}")

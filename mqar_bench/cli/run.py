@@ -60,9 +60,10 @@ def run(
     Values are JSON, else text. --list-fields tells what can be set, `mqar-bench mixers` the options of each mixer.
     A changed run is listed as sweep adhoc, scale custom, unless --sweep and --scale say otherwise.
     """
-    from mqar_bench.overrides import UsageError, parse_pairs
-    from mqar_bench.show import print_run
-    from mqar_bench.store import Store
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.cli.show import print_run
+    from mqar_bench.config.overrides import parse_pairs
+    from mqar_bench.records.store import Store
 
     if list_fields:
         _print_fields()
@@ -84,8 +85,8 @@ def run(
 
 
 def _print_fields() -> None:
-    from mqar_bench.settings import fields
-    from mqar_bench.show import plain
+    from mqar_bench.cli.show import plain
+    from mqar_bench.config.settings import fields
 
     for setting in fields():
         default = f" = {setting.default}" if setting.default else ""

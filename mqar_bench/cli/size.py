@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mqar_bench.cli.app import Results, app, hint
+from mqar_bench.basics.errors import hint
+from mqar_bench.cli.app import Results, app
 from mqar_bench.cli.configs import start_config
 
 if TYPE_CHECKING:
-    from mqar_bench.state_size import ModelSize
+    from mqar_bench.analysis.state_size import ModelSize
 
 
 class Convention(StrEnum):
@@ -59,10 +60,11 @@ def state_size(
     in `mqar-bench run`. Elements of one sequence; bytes as float32.
     """
     from mixers import MixerError
-    from mqar_bench.overrides import UsageError, apply_overrides, parse_pairs
-    from mqar_bench.presets import PRESETS
-    from mqar_bench.state_size import count_state
-    from mqar_bench.store import Store
+    from mqar_bench.analysis.state_size import count_state
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.config.overrides import apply_overrides, parse_pairs
+    from mqar_bench.config.presets import PRESETS
+    from mqar_bench.records.store import Store
 
     options = [name for parameter in context.command.params for name in parameter.opts]
     pairs = parse_pairs(context.args, options)
@@ -99,7 +101,8 @@ def _plain(size: ModelSize) -> ModelSize:
 
 
 def _print_layers(size: ModelSize) -> None:
-    from mqar_bench.show import print_table, show_json
+    from mqar_bench.basics.console import print_table
+    from mqar_bench.cli.show import show_json
 
     rows = []
     for layer in size.layers:
@@ -114,7 +117,7 @@ def _print_layers(size: ModelSize) -> None:
 
 
 def _print_models(sizes: list[ModelSize]) -> None:
-    from mqar_bench.show import print_table
+    from mqar_bench.basics.console import print_table
 
     rows = []
     for size in sizes:
@@ -143,7 +146,7 @@ def _elements(size: int | None) -> str:
 
 
 def _bytes(size: int | None) -> str:
-    from mqar_bench.state_size import ELEMENT_BYTES
+    from mqar_bench.analysis.state_size import ELEMENT_BYTES
 
     return "-" if size is None else f"{size * ELEMENT_BYTES:,}"
 

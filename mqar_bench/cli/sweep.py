@@ -25,8 +25,8 @@ from mqar_bench.cli.launching import (
 
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
-    from mqar_bench.launch import Screening, Summary
-    from mqar_bench.store import Store
+    from mqar_bench.launching import Screening, Summary
+    from mqar_bench.records.store import Store
 
 
 @app.command(
@@ -82,9 +82,9 @@ def sweep(
     dies is tried again at once. Several of these commands may share a folder of records. Exit code 1 if any run
     failed, 3 if runs are left: the time budget ended first, or Ray was lost for good.
     """
-    from mqar_bench.launch import Screening
-    from mqar_bench.show import print_summary
-    from mqar_bench.store import Store
+    from mqar_bench.cli.show import print_summary
+    from mqar_bench.launching import Screening
+    from mqar_bench.records.store import Store
 
     configs, store = _load(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
     screening = Screening(screen_share, screen_keep) if screen else None
@@ -100,7 +100,7 @@ def sweep(
 
 
 def _load(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
 
     if name.endswith(".py"):
         if scale is not None:
@@ -129,7 +129,7 @@ def _screened(launcher: Launcher, configs: list[RunConfig], screening: Screening
 
 
 def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | None) -> None:
-    from mqar_bench.launch.progress import label_runs
+    from mqar_bench.launching.progress import label_runs
 
     if screening is not None:
         short = screening.first_stage(configs)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mqar_bench.cli.app import app, hint
+from mqar_bench.basics.errors import hint
+from mqar_bench.cli.app import app
 from mqar_bench.cli.look import ListFormat
 
 
@@ -18,8 +19,9 @@ def list_tasks(
     format: Annotated[ListFormat, typer.Option(help="A table, or JSON.")] = ListFormat.table,
 ) -> None:
     """List the tasks, or what one is and its options."""
-    from mqar_bench.errors import UsageError
-    from mqar_bench.show import describe_task, plain, print_table, show_json
+    from mqar_bench.basics.console import print_table
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.cli.show import describe_task, plain, show_json
     from mqar_bench.tasks import TASKS
 
     if name is not None and name not in TASKS:

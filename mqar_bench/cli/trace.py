@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mqar_bench.cli.app import Results, app, hint
+from mqar_bench.basics.errors import hint
+from mqar_bench.cli.app import Results, app
 from mqar_bench.cli.configs import changed_config
 from mqar_bench.cli.launching import INTERRUPTED, Quiet, terminate_as_interrupt
 
 if TYPE_CHECKING:
     from mixers.ramnet import RAMNet
     from mqar_bench.config import RunConfig
-    from mqar_bench.model import LanguageModel
-    from mqar_bench.result import RunResult
-    from mqar_bench.store import Store
+    from mqar_bench.records.result import RunResult
+    from mqar_bench.records.store import Store
+    from mqar_bench.training.model import LanguageModel
 
 #: Sequences recorded where the setting has so many, unless said otherwise.
 EXAMPLES = 16
@@ -75,12 +76,13 @@ def trace(
     weights are kept beside the trace for the next time. Settings are changed as `mqar-bench run` takes them.
     """
     import plots
-    from mqar_bench.launch.checkpoints import Checkpoints
-    from mqar_bench.overrides import UsageError, parse_pairs
-    from mqar_bench.store import Store
-    from mqar_bench.trace import build_setting, ramnet_layers, record, save_trace
-    from mqar_bench.train import pick_device
-    from mqar_bench.weights import load_weights, save_weights
+    from mqar_bench.analysis.trace import build_setting, ramnet_layers, record, save_trace
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.config.overrides import parse_pairs
+    from mqar_bench.launching.checkpoints import Checkpoints
+    from mqar_bench.records.store import Store
+    from mqar_bench.training.device import pick_device
+    from mqar_bench.training.weights import load_weights, save_weights
 
     words, store, kept = list(words or []), Store(results), Store(out)
     named = words.pop(0) if words and not words[0].startswith("-") else None
@@ -129,9 +131,9 @@ def trace(
 
 
 def _choose_setting(config: RunConfig, setting: str | None) -> str:
-    from mqar_bench.data import setting_names
-    from mqar_bench.errors import UsageError
-    from mqar_bench.trace import longest_setting
+    from mqar_bench.analysis.trace import longest_setting
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.config import setting_names
 
     names = setting_names(config.data)
     if setting is None:
@@ -143,7 +145,7 @@ def _choose_setting(config: RunConfig, setting: str | None) -> str:
 
 def _parse_heads(text: str, ramnets: dict[int, RAMNet]) -> tuple[tuple[int, int], ...]:
     """``1.0,1.1`` as pairs of layer and head."""
-    from mqar_bench.errors import UsageError
+    from mqar_bench.basics.errors import UsageError
 
     there = [f"{i}.{h}" for i, mixer in ramnets.items() for h in range(mixer.num_heads)]
     chosen = [part.strip() for part in text.split(",")]
@@ -164,13 +166,14 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     """
     import torch
 
-    from mqar_bench.checkpoint import CheckpointError
-    from mqar_bench.differ import find_difference, origin
-    from mqar_bench.launch.checkpoints import Checkpoints
-    from mqar_bench.launch.progress import make_watcher
-    from mqar_bench.launch.worker import SAVE_SECONDS
-    from mqar_bench.show import make_console
-    from mqar_bench.train import Divergence, fit
+    from mqar_bench.basics.console import make_console
+    from mqar_bench.launching.checkpoints import Checkpoints
+    from mqar_bench.launching.progress import make_watcher
+    from mqar_bench.launching.worker import SAVE_SECONDS
+    from mqar_bench.records.differ import find_difference, origin
+    from mqar_bench.training.checkpoint import CheckpointError
+    from mqar_bench.training.loop import fit
+    from mqar_bench.training.session import Divergence
 
     known, checkpoints = store.read(config), Checkpoints(kept)
     if not quiet:
@@ -215,7 +218,7 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
 
 def _announce(config: RunConfig, known: RunResult | None, store: Store) -> str:
     """A line on what is about to be trained, why, and how long that took before."""
-    from mqar_bench.launch.budget import Durations
+    from mqar_bench.launching.budget import Durations
 
     seconds, again = Durations(store.results()[0]).expect(config), ""
     if known is not None and known.status == "done":

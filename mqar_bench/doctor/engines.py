@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 
 import mixers
+from mqar_bench.basics.errors import describe
 from mqar_bench.doctor.sections import Check
-from mqar_bench.launch.worker import describe
 
 D_MODEL = 64
 SHAPE = (2, 16, D_MODEL)

@@ -25,7 +25,7 @@ def examine(results: Path, address: str | None, use_ray: bool, tell: Callable[[s
         from mqar_bench.doctor.folder import check_folder
         from mqar_bench.doctor.hardware import check_hardware
         from mqar_bench.doctor.ray_check import check_ray
-        from mqar_bench.train import pick_device
+        from mqar_bench.training.device import pick_device
     except (ImportError, OSError) as error:  # a missing package, or one whose libraries do not load
         known = any(check.mark == "FIX" for check in versions.checks)
         text = f"not looked at: {type(error).__name__}: {error}"

@@ -6,12 +6,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mqar_bench.basics.files import write_atomically
+from mqar_bench.basics.machine.disk import find_mount, free_space, nearest_existing
+from mqar_bench.basics.machine.hardware import show_bytes
+from mqar_bench.basics.machine.processes import run_bounded
 from mqar_bench.doctor.sections import Check
-from mqar_bench.files import write_atomically
-from mqar_bench.machine.disk import find_mount, free_space, nearest_existing
-from mqar_bench.machine.hardware import show_bytes
-from mqar_bench.machine.processes import run_bounded
-from mqar_bench.store import Store
+from mqar_bench.records.store import Store
 
 #: A record is some kilobytes, a checkpoint up to some hundred megabytes.
 LITTLE_DISK, FULL_DISK = 2**30, 10 * 2**20
@@ -19,7 +19,7 @@ LITTLE_DISK, FULL_DISK = 2**30, 10 * 2**20
 LOCK_SECONDS = 20.0
 ANOTHER = "choose another folder with --results DIR"
 
-#: Locks a byte, far beyond the end as `mqar_bench.launch.claims` does, and has another process try it: says what is
+#: Locks a byte, far beyond the end as `mqar_bench.launching.claims` does, and has another process try it: says what is
 #: wrong. Record locks are not inherited, so a fork is another process.
 LOCKS = """
 import fcntl, os, sys

@@ -6,9 +6,9 @@ import os
 
 import torch
 
+from mqar_bench.basics.machine.hardware import count_cores, cpu_name, measure_memory, show_bytes
+from mqar_bench.basics.machine.processes import run_bounded
 from mqar_bench.doctor.sections import Check
-from mqar_bench.machine.hardware import count_cores, cpu_name, measure_memory, show_bytes
-from mqar_bench.machine.processes import run_bounded
 
 #: Below this a run of the default scale may be killed for memory.
 LITTLE_MEMORY = 2 * 2**30

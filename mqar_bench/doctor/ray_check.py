@@ -10,12 +10,12 @@ import sys
 import textwrap
 from typing import Any
 
+from mqar_bench.basics.machine.disk import free_space, nearest_existing
+from mqar_bench.basics.machine.hardware import show_bytes
+from mqar_bench.basics.machine.processes import Ended, run_bounded
+from mqar_bench.basics.machine.software import ROOT
 from mqar_bench.doctor.sections import Check
-from mqar_bench.launch.ray_trouble import ELSEWHERE, LITTLE_DISK, ROOM, TOKEN, find_hint, temporary_folder
-from mqar_bench.machine.disk import free_space, nearest_existing
-from mqar_bench.machine.hardware import show_bytes
-from mqar_bench.machine.processes import Ended, run_bounded
-from mqar_bench.machine.software import ROOT
+from mqar_bench.launching.ray_trouble import ELSEWHERE, LITTLE_DISK, ROOM, TOKEN, find_hint, temporary_folder
 
 #: A private Ray starts in about ten seconds on two cores.
 START_SECONDS = 60.0

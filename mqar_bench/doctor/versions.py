@@ -6,8 +6,8 @@ import platform
 import shlex
 from typing import TYPE_CHECKING
 
+from mqar_bench.basics.machine.software import NAME, find_version, git_state, read_project
 from mqar_bench.doctor.sections import Check
-from mqar_bench.machine.software import NAME, find_version, git_state, read_project
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement

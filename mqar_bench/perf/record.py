@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from mqar_bench.config import Frozen
-from mqar_bench.files import write_atomically
+from mqar_bench.basics.files import write_atomically
+from mqar_bench.basics.frozen import Frozen
 from mqar_bench.perf.shape import Shape
-from mqar_bench.result import Provenance
-from mqar_bench.store import StoreError
+from mqar_bench.records.result import Provenance
+from mqar_bench.records.store import StoreError
 
 Role = Literal["ours", "reference", "peer"]
 

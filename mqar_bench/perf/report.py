@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from torch.utils.benchmark import select_unit, trim_sigfig
 
-from mqar_bench.machine.hardware import show_bytes
+from mqar_bench.basics.console import print_table
+from mqar_bench.basics.machine.hardware import show_bytes
 from mqar_bench.perf import CASES
 from mqar_bench.perf.record import PerfRecord, Row, Target, Timing
-from mqar_bench.show import print_table
 
 #: Header and cell of every column; those with nothing in them are left out, and the first four never are.
 COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (

@@ -12,7 +12,7 @@ from mqar_bench.perf.bench import Bench, relate
 from mqar_bench.perf.record import PerfRecord
 from mqar_bench.perf.targets import judge
 from mqar_bench.perf.timing import copy_bandwidth
-from mqar_bench.result import now, provenance
+from mqar_bench.records.result import now, provenance
 
 
 def run(bench: Bench, cases: Iterable[str]) -> PerfRecord:

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import torch
 
-from mqar_bench.config import Frozen
+from mqar_bench.basics.frozen import Frozen
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from mixers.ramnet.ops import Backend
 from mqar_bench.config import MixerSpec, ModelConfig, TrainConfig
-from mqar_bench.data import Batch
-from mqar_bench.model import LanguageModel, count_parameters
 from mqar_bench.perf.bench import Bench, Call, role
 from mqar_bench.perf.record import Role, Row
 from mqar_bench.perf.shape import WORD, Shape
 from mqar_bench.tasks import MQARConfig
-from mqar_bench.train import parameter_groups, training_loss
+from mqar_bench.training.data import Batch
+from mqar_bench.training.model import LanguageModel, count_parameters
+from mqar_bench.training.optimization import parameter_groups, training_loss
 
 NAME = "step"
 BATCHES = 4

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mixers.checks import check_size
-from mqar_bench.frozen import Frozen
+from mqar_bench.basics.frozen import Frozen
 from mqar_bench.tasks.sampling import Array, Rng
 from mqar_bench.tasks.seeds import check_seed
 from mqar_bench.tasks.segment import Segment

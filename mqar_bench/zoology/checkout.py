@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from mqar_bench.errors import UsageError
+from mqar_bench.basics.errors import UsageError
 from mqar_bench.zoology.shim import ModuleConfig
 
 #: Of what a class or a function takes: name to default.

@@ -20,8 +20,8 @@ from types import ModuleType
 
 from pydantic import BaseModel, ValidationError
 
+from mqar_bench.basics.errors import UsageError
 from mqar_bench.config import RunConfig
-from mqar_bench.errors import UsageError
 from mqar_bench.zoology.checkout import Checkout
 from mqar_bench.zoology.fields import Reader, Untranslatable
 from mqar_bench.zoology.shim import MODULES, TrainConfig

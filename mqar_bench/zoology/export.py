@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import mixers
+from mqar_bench.basics.errors import UsageError
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
-from mqar_bench.errors import UsageError
 from mqar_bench.zoology.mixers import HYBRID
 
 #: What Zoology's trainer has no setting for, with the only value that it has.

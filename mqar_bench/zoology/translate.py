@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mqar_bench.check import check_mixers
+from mqar_bench.basics.errors import UsageError
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
-from mqar_bench.errors import UsageError
+from mqar_bench.config.check import check_mixers
 from mqar_bench.tasks import AnyTask, CompositionalConfig, ForgettingConfig, MQARConfig
 from mqar_bench.zoology import shim
 from mqar_bench.zoology.fields import Reader, Untranslatable

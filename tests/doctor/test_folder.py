@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from mqar_bench.basics.machine import disk
 from mqar_bench.doctor import folder
-from mqar_bench.machine import disk
 from tests.doctor.checks import by_name
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mqar_bench.basics.machine.hardware import Cores
 from mqar_bench.doctor import hardware
-from mqar_bench.machine.hardware import Cores
 from tests.doctor.checks import by_name
 
 GIB = 2**30

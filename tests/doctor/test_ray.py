@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from mqar_bench.basics.machine import disk
+from mqar_bench.basics.machine.processes import Ended, session
 from mqar_bench.doctor import ray_check
-from mqar_bench.machine import disk
-from mqar_bench.machine.processes import Ended, session
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 

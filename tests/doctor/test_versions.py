@@ -1,7 +1,7 @@
 import importlib.metadata
 
+from mqar_bench.basics.machine.software import read_project
 from mqar_bench.doctor.versions import check_versions
-from mqar_bench.machine.software import read_project
 from tests.doctor.checks import by_name
 
 

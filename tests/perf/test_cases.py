@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from mqar_bench.config import MixerSpec
-from mqar_bench.model import count_parameters
 from mqar_bench.perf import PerfError, address, decode, memory, step
 from mqar_bench.perf.bench import Bench
 from mqar_bench.perf.shape import Shape
+from mqar_bench.training.model import count_parameters
 
 SMALL = Shape(batch=1, length=8, heads=1, width=4, order=3, top_k=3, decode_batch=1, dtype="float32")
 

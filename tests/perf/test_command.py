@@ -12,7 +12,7 @@ from mqar_bench.perf import CASES, timing
 from mqar_bench.perf import memory as memory_case
 from mqar_bench.perf.record import PerfRecord
 from mqar_bench.perf.report import print_record
-from mqar_bench.store import Store
+from mqar_bench.records.store import Store
 
 ROOT = Path(__file__).parents[2]
 #: A measurement of a second.

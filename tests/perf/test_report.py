@@ -1,6 +1,6 @@
 import pytest
 
-from mqar_bench.machine.hardware import show_bytes
+from mqar_bench.basics.machine.hardware import show_bytes
 from mqar_bench.perf.record import Row, Target, Timing
 from mqar_bench.perf.report import print_rows, print_targets, show_count, show_seconds, show_spread
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from mqar_bench.analysis.trace import LayerTrace, Trace
 from mqar_bench.config import RunConfig
-from mqar_bench.result import now, provenance
-from mqar_bench.trace import LayerTrace, Trace
+from mqar_bench.records.result import now, provenance
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Records of runs that never were, through the classes of real ones, so that the columns of their table are right."""
 
 from mqar_bench.config import RunConfig
-from mqar_bench.result import Epoch, Provenance, RunResult
-from mqar_bench.table import to_frame
+from mqar_bench.records.result import Epoch, Provenance, RunResult
+from mqar_bench.records.table import to_frame
 
 CONV = {"name": "short_conv"}
 

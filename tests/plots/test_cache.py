@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import plots
-from mqar_bench.caching import POLICIES, first_accesses, hottest, lru, optimal
+from mqar_bench.analysis.caching import POLICIES, first_accesses, hottest, lru, optimal
 from plots import cache
 
 

@@ -4,7 +4,7 @@ from typer.testing import CliRunner
 
 import sweeps
 from mqar_bench.cli import app
-from mqar_bench.store import Store
+from mqar_bench.records.store import Store
 from tests.plots.records import config, record
 
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 import plots
-from mqar_bench.trace import load_trace, save_trace
+from mqar_bench.analysis.trace import load_trace, save_trace
 from plots import traces
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mqar_bench.result import now, provenance
-from mqar_bench.show import print_table
-from tests.launch.conftest import drive, folder  # noqa: F401
-from tests.launch.family import CAN_WATCH
+from mqar_bench.basics.console import print_table
+from mqar_bench.records.result import now, provenance
+from tests.launching.conftest import drive, folder  # noqa: F401
+from tests.launching.family import CAN_WATCH
 
 SIZE = float(os.environ.get("SOAK_SIZE", "1"))
 RESULTS = os.environ.get("SOAK_RESULTS")

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 
-from tests.launch.family import kill, wait_for_the_end_of, workers
+from tests.launching.family import kill, wait_for_the_end_of, workers
 
 RUNS, JOBS, DRIVER_KILLS = 200, 2, 5
 #: Seconds from one worker's end to the next one's.

@@ -3,7 +3,7 @@
 import pytest
 
 from mqar_bench.config import MixerSpec
-from mqar_bench.train import run
+from mqar_bench.training.loop import run
 from sweeps import fig3
 
 

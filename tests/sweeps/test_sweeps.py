@@ -4,9 +4,9 @@ import pytest
 
 import mixers
 import sweeps
-from mqar_bench.data import build_data
-from mqar_bench.model import LanguageModel
-from mqar_bench.state_size import count_state
+from mqar_bench.analysis.state_size import count_state
+from mqar_bench.training.data import build_data
+from mqar_bench.training.model import LanguageModel
 
 CASES = [pytest.param(name, scale, id=f"{name}-{scale}") for name in sweeps.names() for scale in sweeps.scales(name)]
 

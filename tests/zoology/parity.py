@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from mqar_bench.config import RunConfig
-from mqar_bench.data import Batch
-from mqar_bench.model import LanguageModel
 from mqar_bench.tasks import MQARConfig
-from mqar_bench.train import parameter_groups, training_loss
+from mqar_bench.training.data import Batch
+from mqar_bench.training.model import LanguageModel
+from mqar_bench.training.optimization import parameter_groups, training_loss
 from mqar_bench.zoology import shim
 from mqar_bench.zoology.checkout import Checkout
 from mqar_bench.zoology.fields import Reader

@@ -4,9 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 import sweeps
+from mqar_bench.basics.errors import UsageError
 from mqar_bench.cli import app
 from mqar_bench.config import MixerSpec
-from mqar_bench.errors import UsageError
 from mqar_bench.tasks import CompositionalConfig, ForgettingConfig, MQARConfig, StackedConfig, Task
 from mqar_bench.zoology import export, load_experiment
 from tests.zoology.live import HOW, checkout

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from mqar_bench.basics.errors import UsageError
 from mqar_bench.cli import app
-from mqar_bench.errors import UsageError
-from mqar_bench.store import Store
+from mqar_bench.records.store import Store
 from mqar_bench.zoology import load_experiment, shim
 
 PLAIN = "configs = [config(mixer('attention.MHA'), max_epochs=1)]"

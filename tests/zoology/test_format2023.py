@@ -2,7 +2,7 @@
 
 import pytest
 
-from mqar_bench.errors import UsageError
+from mqar_bench.basics.errors import UsageError
 from mqar_bench.tasks import MQARConfig
 from mqar_bench.zoology import load_experiment
 

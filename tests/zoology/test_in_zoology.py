@@ -10,7 +10,7 @@ import torch
 
 import mixers
 from mqar_bench.tasks import CompositionalConfig, ForgettingConfig
-from tests.mqar_bench.test_tasks import solve
+from tests.tasks.test_tasks import solve
 from tests.zoology.live import HOW, checkout, import_zoology
 
 pytestmark = pytest.mark.skipif(checkout() is None, reason=HOW)

@@ -1,0 +1,137 @@
+"""The report: a section for each figure, with its protocol, its table and the claims it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mqar_bench.analysis.report.claims import Claim
+from mqar_bench.config import RunConfig
+
+#: Columns of a figure's table that its section leaves to the CSV.
+LEFT_OUT = ("accuracy_min", "accuracy_max", "variants", "selected_on", "setting", "num_parameters", "learning_rates")
+
+#: Rows of a table; a longer one is left to the CSV beside the picture.
+MOST_ROWS = 150
+
+DEVIATIONS = """\
+The paper gives no MQAR settings beyond Zoology's defaults, and no numbers behind its figures. Of RAM-Net, ours are:
+training starts with more slots than K and shrinks to K, an RMSNorm on each head's output, and W_q, W_k from N(0, 0.1);
+`mqar-bench mixers ramnet` names the paper's choice for each. Learning rates are chosen on the test settings, as in
+Zoology. Scales below `paper` train on short sequences first, with a vocabulary of 520, for a thousand or two thousand
+steps: so short, mixers that begin as an average of the past (linear attention, RAM-Net) have an advantage over gates.
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A figure in the report.
+
+    Args:
+        name: of the figure.
+        title: what it shows, a line.
+        picture: path of its PNG, from the report's folder.
+        table: the numbers in it.
+        runs: the records behind it, failed ones too; none where it is drawn from something else.
+        configs: of the runs, for their protocols.
+        note: what else is to be said of where it comes from.
+        claims: what it answers.
+        left_out: lines that name the runs it lacks.
+    """
+
+    name: str
+    title: str
+    picture: str
+    table: pd.DataFrame
+    runs: pd.DataFrame | None
+    configs: Sequence[RunConfig]
+    claims: Sequence[Claim] = ()
+    note: str = ""
+    left_out: Sequence[str] = ()
+
+
+def write_report(sections: Iterable[Section], scale: str) -> str:
+    """The report in Markdown; the same records give the same text."""
+    sections = list(sections)
+    parts = [f"# MQAR at scale `{scale}`\n", DEVIATIONS, _claims(sections)]
+    parts += [_section(section) for section in sections]
+    return "\n".join(parts)
+
+
+def _claims(sections: Sequence[Section]) -> str:
+    claims = [claim for section in sections for claim in section.claims]
+    if not claims:
+        return ""
+    rows = [[claim.text, f"**{claim.answer}**", claim.evidence] for claim in claims]
+    return "## Claims\n\n" + _table(["claim", "answer", "numbers"], rows)
+
+
+def _section(section: Section) -> str:
+    shown = section.table.drop(columns=[c for c in LEFT_OUT if c in section.table])
+    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+    header = [str(name).removeprefix("accuracy/").replace("_", " ") for name in shown.columns]
+    title = section.title.rstrip(".")
+    return "\n".join(
+        (
+            f"## {section.name}: {title}\n",
+            f"![{title}]({section.picture})\n",
+            f"{' '.join(filter(None, (_protocols(section.configs), _cost(section.runs), section.note)))}\n",
+            *(["Left out:\n", *(f"- {line}" for line in section.left_out), ""] if section.left_out else []),
+            _numbers(section, header, rows),
+        )
+    )
+
+
+def _numbers(section: Section, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if len(rows) > MOST_ROWS:
+        return f"The numbers, {len(rows)} rows: [{section.name}.csv]({section.picture.removesuffix('.png')}.csv)\n"
+    return f"<details><summary>The numbers: {len(rows)} rows</summary>\n\n{_table(header, rows)}\n</details>\n"
+
+
+def _protocols(configs: Sequence[RunConfig]) -> str:
+    """Those that there are; where they differ, with the names of the runs."""
+    found: dict[str, list[str]] = {}
+    for config in configs:
+        found.setdefault(_protocol(config), []).append(config.mixer)
+    if len(found) == 1:
+        return f"Protocol: {next(iter(found))}"
+    return " ".join(f"Protocol of {', '.join(dict.fromkeys(names))}: {text}" for text, names in found.items())
+
+
+def _protocol(config: RunConfig) -> str:
+    train, steps = config.train, [-(-s.num_examples // config.train.batch_size) for s in config.data.train]
+    mix = ", ".join(
+        f"({s.num_kv_pairs}, {s.input_seq_len}) x {n}" for s, n in zip(config.data.train, steps, strict=True)
+    )
+    test = ", ".join(f"({s.num_kv_pairs}, {s.input_seq_len})" for s in config.data.test)
+    return (
+        f"(pairs, length) x steps an epoch {mix}; at most {train.max_epochs} epochs in batches of"
+        f" {train.batch_size}; scored on {test}; vocabulary {config.model.vocab_size}; {train.schedule} schedule,"
+        f" warm-up {train.warmup_fraction:g}, weight decay {train.weight_decay:g}."
+    )
+
+
+def _cost(runs: pd.DataFrame | None) -> str:
+    if runs is None:
+        return ""
+    done = runs[runs["status"] == "done"]
+    failed = len(runs) - len(done)
+    devices = ", ".join(sorted(set(done["device"])))
+    seeds = ", ".join(map(str, sorted(set(done["seed"]))))
+    count = f"{len(done)} runs{f', {failed} failed' if failed else ''}"
+    return f"{count}; seeds {seeds}; {devices}; {done['seconds'].sum() / 3600:.1f} hours of runs."
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,225 @@
+"""What a run is: one frozen ``RunConfig`` decides every number that a run produces.
+
+Every model refuses unknown fields. ``RunConfig.run_id`` is the hash of everything that matters to the result;
+the names under which a sweep lists a run (sweep, scale, mixer), and what was left out of it, are not part of that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mixers.checks import MAX_WIDTH, brief
+from mqar_bench.basics.frozen import Frozen
+from mqar_bench.tasks import AnyTask, MQARConfig, Sampler
+from mqar_bench.tasks.task import MAX_LENGTH, MAX_VOCAB
+
+#: Characters of a mixer's name.
+MAX_NAME = 200
+#: Levels of lists and objects within an option.
+MAX_DEPTH = 10
+#: Entries of a list, where each is work before a run even begins.
+MAX_ENTRIES = 1024
+#: What a float32 can hold, nearly.
+MAX_FLOAT = 1e38
+MAX_BATCH = 2**20
+
+#: Of a sweep, and of its scale: together they name a folder.
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]
+
+
+class MixerSpec(Frozen):
+    """A sequence mixer by registered name (``mqar-bench mixers`` lists them) or dotted path, with its options."""
+
+    name: str = Field(min_length=1, max_length=MAX_NAME)
+    options: dict[str, Any] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _check(cls, options: dict[str, Any]) -> dict[str, Any]:
+        for name, value in options.items():
+            if name in ("d_model", "layer_idx", "self"):
+                raise ValueError(f"{name} is no option: the model sets it")
+            _check_json(name, name, 0)
+            _check_json(name, value, MAX_DEPTH)
+        return options
+
+
+class ModelConfig(Frozen):
+    """Zoology's language model: pre-norm blocks of a sequence mixer and a state mixer, tied head."""
+
+    vocab_size: int = Field(8192, ge=2, le=MAX_VOCAB, description="tokens; must cover the task's vocabulary")
+    d_model: int = Field(64, ge=1, le=MAX_WIDTH, description="model width")
+    n_layers: int = Field(2, ge=1, le=1024, description="blocks")
+    mixers: Annotated[tuple[MixerSpec, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
+        (MixerSpec(name="short_conv"), MixerSpec(name="attention")),
+        description="sequence mixers, cycled over the layers",
+    )
+    state_mixer: Literal["identity", "mlp"] = Field("identity", description="what follows the mixer in a block")
+    mlp_hidden_mult: int = Field(4, ge=1, le=1024, description="hidden width of the MLP over d_model")
+    max_position_embeddings: int = Field(0, ge=0, le=MAX_LENGTH, description="learned positions; 0 for none")
+    embed_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the embeddings")
+    resid_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on every residual branch")
+    layer_norm_epsilon: float = Field(1e-5, gt=0, le=1, description="of the final norm")
+
+
+class DataConfig(Frozen):
+    """The task mix. Batches come in segment order, the same every epoch, as in Zoology, unless said otherwise."""
+
+    train: Annotated[tuple[AnyTask, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
+        (MQARConfig(num_examples=10_000),), description="training segments, one after another"
+    )
+    test: Annotated[tuple[AnyTask, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
+        (MQARConfig(),), description="settings that are scored, each on its own and as a uniform mean"
+    )
+    seed: int = Field(123, ge=0, lt=2**32, description="seeds every segment, as Zoology derives them")
+    sampler: Sampler = Field("fast", description="zoology: its generator bit for bit; of multiquery_ar only")
+    shuffle: bool = Field(False, description="shuffle the order of batches anew every epoch")
+    fresh: bool = Field(False, description="draw new training examples every epoch, so none is seen twice")
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        for task in (*self.train, *self.test):
+            if self.sampler not in task.samplers:
+                raise ValueError(f"sampler {self.sampler!r} does not draw the task {task.name!r}")
+        return self
+
+
+class TrainConfig(Frozen):
+    """The optimisation; the defaults are Zoology's protocol."""
+
+    max_epochs: int = Field(32, ge=1, le=10**6, description="passes over the training segments")
+    batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="training sequences a step")
+    test_batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="sequences a batch when scoring")
+    learning_rate: float = Field(1e-3, gt=0, le=MAX_FLOAT, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.1, ge=0, le=MAX_FLOAT, description="decoupled weight decay")
+    decay_all: bool = Field(
+        False,
+        description="weight decay also on parameters that a mixer marks `_no_weight_decay` (Zoology does)",
+    )
+    schedule: Literal["cosine_epoch", "cosine_step", "constant"] = Field(
+        "cosine_epoch", description="cosine to 0, updated each epoch (Zoology) or each step"
+    )
+    warmup_fraction: float = Field(0.0, ge=0, lt=1, description="of all steps, linear; cosine_step only")
+    grad_clip: float | None = Field(None, gt=0, le=MAX_FLOAT, description="clip the gradient's norm")
+    early_stopping_threshold: float | None = Field(0.99, description="stop once accuracy exceeds this; null: never")
+    seed: int = Field(123, ge=0, lt=2**32, description="initial weights and dropout")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
+
+
+class RunConfig(Frozen):
+    """One training run; on one device and number of threads, a pure function of this gives its result."""
+
+    sweep: FolderName = Field("adhoc", description="sweep the run is listed under")
+    scale: FolderName = Field("custom", description="scale of that sweep")
+    mixer: str = Field(
+        "", max_length=MAX_NAME, description="architecture, as the figures name it; default: the last mixer's name"
+    )
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    ignored: tuple[str, ...] = Field(
+        (), description="what the experiment file of another harness asks for and this run leaves out"
+    )
+
+    @field_validator("mixer")
+    @classmethod
+    def _check_mixer(cls, mixer: str) -> str:
+        if not mixer.isprintable():
+            raise ValueError(f"a label is printable text, not {brief(mixer)}")
+        return mixer
+
+    @model_validator(mode="after")
+    def _check(self) -> RunConfig:
+        segments = (*self.data.train, *self.data.test)
+        needed = max(segment.vocab_size for segment in segments)
+        if needed > self.model.vocab_size:
+            raise ValueError(f"model.vocab_size is {self.model.vocab_size}, but the task draws tokens below {needed}")
+        longest = max(segment.input_seq_len for segment in segments)
+        if 0 < self.model.max_position_embeddings < longest:
+            raise ValueError(
+                f"model.max_position_embeddings is {self.model.max_position_embeddings},"
+                f" but the longest sequence has {longest} tokens"
+            )
+        if self.train.warmup_fraction and self.train.schedule != "cosine_step":
+            raise ValueError("train.warmup_fraction needs train.schedule 'cosine_step'")
+        if not self.mixer:
+            object.__setattr__(self, "mixer", self.model.mixers[-1].name)  # before anyone has seen it
+        return self
+
+    @property
+    def sequence_length(self) -> int:
+        """The longest sequence of the task mix, at which state sizes are reported (as in Zoology)."""
+        return max(segment.input_seq_len for segment in (*self.data.train, *self.data.test))
+
+    @property
+    def run_id(self) -> str:
+        """Hash of everything that decides the result: 12 hexadecimal digits."""
+        return content_id(self.model_dump(mode="json"))
+
+    @property
+    def variant(self) -> str:
+        """Hash of what runs have in common that differ in nothing but learning rate, seeds and device."""
+        values = self.model_dump(mode="json")
+        for part, name in (("data", "seed"), ("train", "seed"), ("train", "learning_rate"), ("train", "device")):
+            del values[part][name]
+        return content_id(values)
+
+    @property
+    def data_name(self) -> str:
+        """The data without their seed: the test settings, first and last, and a hash of everything.
+
+        Only accuracies of runs that share it may be held against one another.
+        """
+        values = self.data.model_dump(mode="json", exclude={"seed"})
+        labels = [segment.label for segment in self.data.test]
+        ends = labels[0] if len(labels) == 1 else f"{labels[0]}..{labels[-1]}"
+        return f"{ends}-{_hash(values)[:6]}"
+
+
+def _check_json(path: str, value: Any, depth: int) -> None:
+    """Whether an option is plain JSON, so that it is the same after its record was written and read."""
+    entries: Iterable[tuple[Any, Any]] = ()
+    match value:
+        case None | bool() | int():
+            fine = True
+        case float():
+            fine = math.isfinite(value)
+        case str():
+            fine = not any("\ud800" <= character <= "\udfff" for character in value)  # half a pair
+        case list() | tuple():
+            fine, entries = depth > 0, enumerate(value)
+        case dict():
+            fine, entries = depth > 0 and all(isinstance(key, str) for key in value), value.items()
+        case _:
+            fine = False
+    if not fine:
+        allowed = f"finite numbers, Unicode text, {MAX_DEPTH} levels at most"
+        raise ValueError(f"{brief(path)} must be JSON ({allowed}), got {brief(value)}")
+    for key, inner in entries:
+        _check_json(path, key, depth)
+        _check_json(f"{path}.{key}", inner, depth - 1)
+
+
+def setting_names(config: DataConfig) -> list[str]:
+    """A name for each test segment, ``L64-kv4``; a repeated setting gets a number."""
+    names: list[str] = []
+    for task in config.test:
+        seen = sum(name == task.label or name.startswith(task.label + "#") for name in names)
+        names.append(f"{task.label}#{seen + 1}" if seen else task.label)
+    return names
+
+
+def content_id(config: dict[str, Any]) -> str:
+    """The run id of a dumped config, as it stands: defaults are not filled in."""
+    return _hash({key: config.get(key) for key in ("data", "model", "train")})[:12]
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,175 @@
+"""Run what the store does not hold yet, and record each run as soon as it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+from mqar_bench.basics.errors import UsageError
+from mqar_bench.config import RunConfig
+from mqar_bench.launching.budget import Budget, Durations
+from mqar_bench.launching.claims import Claims
+from mqar_bench.launching.executor import Executor
+from mqar_bench.launching.here import check_here
+from mqar_bench.launching.loop import Loop
+from mqar_bench.launching.watcher import Silent, Watcher
+from mqar_bench.records.result import RunResult, ScreenRecord
+from mqar_bench.records.store import Store
+
+EXECUTORS = ("ray", "inline")
+RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The records of a launch, by what became of the run; and the runs left when it ended.
+
+    ``stopped`` is why it ended before them, one line, if not for lack of time; ``in_vain`` says that the same command
+    would come to the same end, as the first runs that it began died, before a step of theirs and by their own doing.
+    """
+
+    done: tuple[RunResult, ...] = ()
+    skipped: tuple[RunResult, ...] = ()
+    failed: tuple[RunResult, ...] = ()
+    left: tuple[RunConfig, ...] = ()
+    paused: int = 0
+    stopped: str = ""
+    in_vain: bool = False
+
+
+def launch(
+    configs: Iterable[RunConfig],
+    store: Store,
+    executor: str = "ray",
+    *,
+    address: str | None = None,
+    jobs: int | None = None,
+    cpus_per_run: int | None = None,
+    gpus_per_run: float | None = None,
+    retries: int = RETRIES,
+    budget: Budget | None = None,
+    force: bool = False,
+    screens: Mapping[str, ScreenRecord] | None = None,
+    watcher: Watcher | None = None,
+) -> Summary:
+    """Execute the runs that are not done yet, in the order given; a failed run does not stop the others.
+
+    Calling it again resumes: what is done is skipped, what was interrupted goes on from its checkpoint if it has one
+    (runs of more than half a minute do), what failed runs from scratch. Runs that another process has under way are
+    waited for, not executed twice; of runs that another sweep has done, the record is taken over.
+
+    Where Ray itself is lost, what ran goes on from its checkpoints with a new one. If there is none to be had, or
+    whatever is begun dies before its first step, the launch stops and leaves the rest undone (see ``Summary``).
+
+    Args:
+        configs: the runs; a run listed twice is executed once.
+        store: where records are looked up and written, each as soon as its run ends.
+        executor: ``ray``, in parallel, or ``inline``, one after another in this process.
+        address: of a Ray cluster to join; by default a private Ray on this machine.
+        jobs: most runs at a time, with ray; by default as many as fit.
+        cpus_per_run: CPUs and torch threads of a run; by default 1 with ray, all of them inline.
+        gpus_per_run: GPUs of a run, with ray; by default 1 where there is one and a run may use it, else 0.
+        retries: how often a run is tried again whose process or machine died; one that raises is not.
+        budget: when to stop: runs under way are stopped with a checkpoint, none is begun that would not fit.
+        force: execute also what is done. A record that is done is replaced only by another such.
+        screens: how runs were chosen among others, for their records, by run id.
+        watcher: told how it goes.
+
+    Raises:
+        UsageError: the executor does not exist, is not installed, or cannot give what is asked; or a run asks for a
+            device or an engine that this machine has not, where it is to be this one.
+        StoreError: a record cannot be written; what was written before stays.
+        KeyboardInterrupt: likewise, after the runs under way have been stopped.
+    """
+    if executor not in EXECUTORS:
+        raise UsageError(f"no executor named {executor!r}: there is {', '.join(EXECUTORS)}")
+    if retries < 0:
+        raise UsageError(f"retries must be 0 or more, got {retries}")
+    wanted: dict[str, RunConfig] = {}
+    for config in configs:
+        wanted.setdefault(config.run_id, config)
+    known = {run_id: result for run_id, result in store.find(wanted.values()).items() if result.status == "done"}
+    known |= _mark(store, known, wanted)
+    if not force:
+        known |= _adopt(store, [c for c in wanted.values() if c.run_id not in known], screens or {})
+    skipped = () if force else tuple(known[run_id] for run_id in wanted if run_id in known)
+    waiting = [c for c in wanted.values() if force or c.run_id not in known]
+    if not waiting:
+        return Summary(skipped=skipped)
+    for config in {store.folder(config): config for config in waiting}.values():
+        store.check_writable(config)
+    if address is None:
+        check_here(waiting)
+    with ExitStack() as stack:
+        watcher = watcher or Silent()
+        stack.enter_context(closing(watcher))
+        watcher.start(tuple(wanted.values()), len(skipped))
+        claims = stack.enter_context(closing(Claims(store)))
+        workers = stack.enter_context(closing(_make(executor, waiting, address, jobs, cpus_per_run, gpus_per_run)))
+        loop = Loop(waiting, store, claims, workers, watcher, known, retries, budget, force, screens or {})
+        loop.durations = Durations(known.values())
+        loop.run()
+    return Summary(
+        tuple(loop.done),
+        skipped + tuple(loop.elsewhere),
+        tuple(loop.failed),
+        tuple(loop.left),
+        loop.paused,
+        loop.stopped,
+        loop.in_vain,
+    )
+
+
+def _mark(store: Store, known: Mapping[str, RunResult], wanted: Mapping[str, RunConfig]) -> dict[str, RunResult]:
+    """Records that are to say, from now on, what was left out of a run to make it one that is done."""
+    marked = {}
+    for run_id, result in known.items():
+        ignored = {*result.config.ignored, *wanted[run_id].ignored}
+        if len(ignored) > len(result.config.ignored):
+            config = result.config.model_copy(update={"ignored": tuple(sorted(ignored))})
+            marked[run_id] = result.model_copy(update={"config": config})
+            store.write(marked[run_id])
+    return marked
+
+
+def _adopt(store: Store, configs: Sequence[RunConfig], screens: Mapping[str, ScreenRecord]) -> dict[str, RunResult]:
+    """Record what is done under another sweep or scale also under those that the configs name."""
+    adopted = {}
+    same = store.same(configs)
+    for config in configs:
+        if result := same.get(config.run_id):
+            adopted[config.run_id] = result.model_copy(update={"config": config, "screen": screens.get(config.run_id)})
+            store.write(adopted[config.run_id])
+    return adopted
+
+
+def _make(
+    executor: str,
+    configs: Sequence[RunConfig],
+    address: str | None,
+    jobs: int | None,
+    cpus_per_run: int | None,
+    gpus_per_run: float | None,
+) -> Executor:
+    if executor == "ray":
+        from mqar_bench.launching.ray_parent import make_ray
+
+        if gpus_per_run is None:
+            gpus_per_run = _default_gpus(configs)
+        return make_ray(configs, address, jobs, cpus_per_run or 1, gpus_per_run)
+    if jobs not in (None, 1) or gpus_per_run is not None or address is not None:
+        raise UsageError(
+            "the inline executor has one run at a time, here, and leaves the GPU to it:"
+            " use ray, or no --jobs, --gpus-per-run, --address"
+        )
+    from mqar_bench.launching.inline import InlineExecutor
+
+    return InlineExecutor(cpus_per_run)
+
+
+def _default_gpus(configs: Iterable[RunConfig]) -> float:
+    import torch
+
+    wanted = any(config.train.device != "cpu" for config in configs)
+    return 1.0 if wanted and torch.cuda.is_available() else 0.0

@@ -1,0 +1,98 @@
+"""What a run leaves behind: ``RunResult``, with everything needed to trust or repeat it."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from typing import Literal
+
+import torch
+
+from mqar_bench.basics.frozen import Frozen
+from mqar_bench.basics.machine.hardware import device_name
+from mqar_bench.basics.machine.software import git_state, package_versions
+from mqar_bench.config import RunConfig
+
+#: Version of the record's form. A reader refuses records of another version.
+SCHEMA_VERSION = 1
+
+
+class Epoch(Frozen):
+    """What one epoch gave: mean training loss, then accuracy as the uniform mean over settings and for each."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    settings: dict[str, float]
+
+
+class Provenance(Frozen):
+    """What produced the numbers."""
+
+    device: str
+    threads: int
+    python: str
+    versions: dict[str, str]
+    git_commit: str | None
+    git_dirty: bool | None
+    started_at: str
+
+
+class ScreenRecord(Frozen):
+    """How the run's learning rate was chosen: ``keep`` of several went on after ``epochs`` of training.
+
+    ``rivals`` are all that competed, as text, with the accuracy each reached by then; None where it failed.
+    """
+
+    epochs: int
+    keep: int
+    rivals: dict[str, float | None]
+
+
+class RunResult(Frozen):
+    """The record of a run. Sizes are elements per sequence; seconds are wall time, over all pieces of the run.
+
+    ``resumed`` is how often training went on from a checkpoint, ``retries`` has a line for every attempt that was
+    lost. A failed run is ``lost`` where it did not fail itself: its process or machine died.
+    """
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    status: Literal["done", "failed"]
+    config: RunConfig
+    provenance: Provenance
+    epochs: tuple[Epoch, ...] = ()
+    accuracy: float | None = None
+    settings: dict[str, float] = {}
+    state_size: int | None = None
+    active_state_size: int | None = None
+    num_parameters: int | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    train_seconds: float = 0.0
+    tokens_per_second: float | None = None
+    peak_memory_bytes: int | None = None
+    error: str | None = None
+    traceback: str | None = None
+    lost: bool = False
+    resumed: int = 0
+    retries: tuple[str, ...] = ()
+    screen: ScreenRecord | None = None
+
+
+def provenance(device: torch.device, started_at: str) -> Provenance:
+    commit, dirty = git_state()
+    return Provenance(
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        versions=package_versions(),
+        git_commit=commit,
+        git_dirty=dirty,
+        started_at=started_at,
+    )
+
+
+def now() -> str:
+    """The time in ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,135 @@
+"""What training and the record need of a mixer, asked for before the first step, so that no run is lost for it later.
+
+The mixers of this package are tested for it. Of any other a copy is tried, on the shortest and the longest sequences of
+the run, which is little next to a step; neither the mixer nor any generator of random numbers notices.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import mixers
+from mixers import MixerError
+from mixers.checks import brief
+from mqar_bench.config import RunConfig
+from mqar_bench.config.check import check_methods, check_sizes, raising
+from mqar_bench.training.checkpoint import read_back
+from mqar_bench.training.data import TaskData
+from mqar_bench.training.model import Block, LanguageModel, auxiliary_losses, count_parameters
+
+
+def check_model(model: LanguageModel, config: RunConfig, data: TaskData, saved: bool) -> None:
+    """Whether every mixer of a model does what training, scoring, checkpoints and the record will ask of it.
+
+    Args:
+        model: before its first step, on the device of the run.
+        config: the run.
+        data: its task data.
+        saved: whether checkpoints may be taken.
+
+    Raises:
+        MixerError: one does not; one line that names the mixer and the method.
+        Exception: what a mixer raises in a training step, as it is.
+    """
+    for layer, block in enumerate(model.blocks):
+        place = layer % len(config.model.mixers)
+        name = config.model.mixers[place].name
+        try:
+            check_methods(block.sequence_mixer, name)
+            check_sizes(block.sequence_mixer, name, config.sequence_length)
+            if type(block.sequence_mixer).__module__.partition(".")[0] != mixers.__name__:
+                _rehearse(block, layer, config, data, saved)
+        except MixerError as error:
+            raise MixerError(f"model.mixers.{place}: {error}") from error.__cause__
+
+
+def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved: bool) -> None:
+    """Whether a copy of a block's mixer can be trained, scored, saved and loaded."""
+    spec = config.model.mixers[layer % len(config.model.mixers)]
+    name, device = spec.name, block.norm1.weight.device
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bfloat16")
+    with _aside(device):
+        try:
+            mixer = copy.deepcopy(block.sequence_mixer)
+        except Exception:  # it holds what cannot be copied
+            mixer = mixers.build(name, config.model.d_model, layer, **spec.options).to(device)
+        mixer.train()
+        if hasattr(mixer, "set_training_progress"):
+            with raising(name, "set_training_progress(0.0)"):
+                mixer.set_training_progress(0.0)
+        shortest = min(segment.tokens.shape[1] for segment in data.train)
+        with autocast:
+            x = _input(block, 2, shortest).requires_grad_().clone()  # no leaf in training either
+            y = mixer(x)
+        _check_output(name, y, x)
+        if not y.requires_grad and any(p.requires_grad for p in mixer.parameters()):
+            raise MixerError(f"mixer {name!r}: forward gives no gradient, so that its parameters would not be trained")
+        loss = y.float().square().mean() + sum(_auxiliary_losses(mixer, name))
+        if loss.requires_grad:
+            loss.backward()
+        with raising(name, "counting its parameters after forward"):
+            count_parameters(mixer)
+        mixer.eval()
+        longest = max(segment.tokens.shape[1] for segment in data.test)
+        with torch.no_grad(), autocast:
+            x = _input(block, 1, longest)
+            with raising(name, f"forward, when scoring {list(x.shape)},"):
+                y = mixer(x)
+        _check_output(name, y, x)
+        if saved:
+            with raising(name, "state_dict()"):
+                state = mixer.state_dict()
+            try:
+                state = read_back(state, "its")
+            except TypeError as error:
+                raise MixerError(f"mixer {name!r}: {error}") from None
+            with raising(name, "load_state_dict, given what a checkpoint holds,"):
+                mixer.load_state_dict(state)
+
+
+def _input(block: Block, batch: int, length: int) -> Tensor:
+    """``[batch, length, d_model]``, as a block gives it to its mixer."""
+    weight = block.norm1.weight
+    residual = torch.randn(batch, length, len(weight), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return block.norm1(residual.to(weight.device))
+
+
+def _check_output(name: str, y: Any, x: Tensor) -> None:
+    """Whether the output can be added to the residual, of which ``x`` has shape and dtype, and that stays as it is."""
+    if not isinstance(y, Tensor):
+        raise MixerError(f"mixer {name!r}: forward must return a tensor, got {brief(y)}")
+    fits = y.is_floating_point() and torch.promote_types(y.dtype, torch.float32) == torch.float32
+    if y.shape != x.shape or not fits:
+        got = f"{list(y.shape)} of {y.dtype}"
+        raise MixerError(f"mixer {name!r}: forward must return {list(x.shape)} of float32 or less, got {got}")
+
+
+def _auxiliary_losses(mixer: nn.Module, name: str) -> list[Any]:
+    with raising(name, "get_auxiliary_loss()"):
+        losses: list[Any] = auxiliary_losses(mixer)
+    for loss in losses:
+        if not (isinstance(loss, int | float) or (isinstance(loss, Tensor) and loss.numel() == 1)):
+            raise MixerError(f"mixer {name!r}: get_auxiliary_loss() must be one number, got {brief(loss)}")
+    return losses
+
+
+@contextmanager
+def _aside(device: torch.device) -> Iterator[None]:
+    """Without a trace: generators of random numbers are put back, and nothing is compiled for these shapes."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices), torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -1,0 +1,59 @@
+"""One step of training: the loss, its gradient, AdamW, and the learning rate of the step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mqar_bench.config import TrainConfig
+from mqar_bench.training.data import Batch
+from mqar_bench.training.model import LanguageModel, supervised_loss
+
+
+def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameter_groups(model, settings), lr=settings.learning_rate, fused=True)
+
+
+def parameter_groups(model: nn.Module, settings: TrainConfig) -> list[dict]:
+    """Parameters with weight decay, and those that mixers ask to be spared (``_no_weight_decay``)."""
+    spared = [p for p in model.parameters() if getattr(p, "_no_weight_decay", False) and not settings.decay_all]
+    ids = {id(p) for p in spared}
+    decayed = [p for p in model.parameters() if id(p) not in ids]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}]
+    return [*groups, {"params": spared, "weight_decay": 0.0}] if spared else groups
+
+
+def learning_rate(settings: TrainConfig, step: int, total_steps: int, epoch: int) -> float:
+    """The rate of a step: cosine to 0 by epoch (Zoology) or by step with linear warm-up, or constant."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    if settings.schedule == "cosine_epoch":
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.max_epochs))
+    warmup = settings.warmup_fraction * total_steps
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total_steps - warmup)))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def training_loss(model: LanguageModel, batch: Batch, settings: TrainConfig) -> Tensor:
+    """Cross-entropy at the supervised positions, plus what the mixers add to it: what is trained on and reported."""
+    with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        loss = supervised_loss(model(batch.tokens, batch.positions), batch.answers)
+    extra = model.auxiliary_loss()
+    return loss if extra is None else loss + extra
+
+
+def find_gradients(loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None) -> float:
+    """Put the loss's gradients, their norm at most ``clip``, into the parameters; returns the loss."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
+    return loss.item()

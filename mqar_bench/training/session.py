@@ -1,0 +1,143 @@
+"""A run under way, seen from outside the model: what it counts, tells, keeps, and whether it is to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from mqar_bench.config import RunConfig, TrainConfig
+from mqar_bench.records.result import Epoch
+from mqar_bench.training.checkpoint import Snapshot, Tally, encode, restore, snapshot
+from mqar_bench.training.model import LanguageModel
+
+
+class Divergence(RuntimeError):
+    """The loss stopped being a number."""
+
+
+class Stopped(RuntimeError):
+    """The run was asked to stop; ``checkpoint`` goes on from there, ``step`` and ``fraction`` say how far it is."""
+
+    def __init__(self, checkpoint: bytes, step: int, fraction: float) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.checkpoint, self.step, self.fraction = checkpoint, step, fraction
+
+    def __reduce__(self) -> tuple:  # the default would rebuild it from the message alone
+        return Stopped, (self.checkpoint, self.step, self.fraction)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: sent about once a second while training, and after every epoch with its accuracy."""
+
+    fraction: float
+    epoch: int
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Company:
+    """Who goes along with a run: see ``fit`` for what each of them is told or asked."""
+
+    report: Callable[[Progress], None] | None = None
+    save: Callable[[bytes], None] | None = None
+    save_every: float = 30.0
+    stop: Callable[[], bool] | None = None
+
+
+class Session:
+    """Counts (``tally``) what training does, and between two steps reports, saves and stops it as the company wants.
+
+    Begins where ``checkpoint`` ends, which is put into model and optimizer.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: LanguageModel,
+        optimizer: torch.optim.Optimizer,
+        tally: Tally,
+        company: Company,
+        checkpoint: bytes | None,
+    ) -> None:
+        self.config, self.model, self.optimizer, self.company = config, model, optimizer, company
+        self.tally = tally
+        if checkpoint is not None:
+            self.tally = restore(checkpoint, config.run_id, model, optimizer)
+            self.tally.since = tally.since
+        self.reported = self.saved = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last epoch that was scored is the last there is, or good enough."""
+        return bool(self.tally.epochs) and is_last(self.tally.epochs[-1], self.config.train)
+
+    def check(self, loss: float) -> None:
+        """
+        Raises:
+            Divergence: the loss of the step under way is no number.
+        """
+        if not math.isfinite(loss):
+            raise Divergence(f"the loss is {loss} at step {self.tally.step} (epoch {self.tally.epoch})")
+
+    def end_step(self, tokens: int, loss: float) -> None:
+        """Count a step; then there may be a pause."""
+        self.tally.add_batch(tokens, loss)
+        if self.company.report and time.monotonic() - self.reported > 1:
+            self.reported = time.monotonic()
+            accuracy = self.tally.epochs[-1].accuracy if self.tally.epochs else None
+            self.company.report(Progress(self.tally.fraction, self.tally.epoch, loss, accuracy))
+        self._pause(training=True)
+
+    def end_epoch(self, settings: dict[str, float]) -> None:
+        """Count an epoch, which scored ``settings``; unless it was the last, there may be a pause."""
+        epoch = self.tally.close_epoch(settings)
+        if self.company.report:
+            self.company.report(Progress(self.tally.fraction, epoch.epoch, epoch.loss, epoch.accuracy))
+        if not self.is_over:
+            self._pause(training=False)
+        self.tally.lap()
+
+    def between_batches(self) -> Callable[[], None] | None:
+        """To call between test batches, if anything: stops the run as it is now, before the first of them."""
+        stop = self.company.stop
+        if stop is None:
+            return None
+        before = self._snapshot()
+
+        def between() -> None:
+            if stop():
+                self.tally.lap()
+                before["tally"]["seconds"] = self.tally.seconds
+                raise self._stopped(before)
+
+        return between
+
+    def _pause(self, training: bool) -> None:
+        """Stop the run if that is asked for, else save it if that is due."""
+        save, stop = self.company.save, self.company.stop
+        if stop is not None and stop():
+            self.tally.lap(training)
+            raise self._stopped(self._snapshot())
+        if save is not None and time.monotonic() - self.saved >= self.company.save_every:
+            self.tally.lap(training)
+            save(encode(self._snapshot()))
+            self.tally.lap()
+            self.saved = time.monotonic()
+
+    def _snapshot(self) -> Snapshot:
+        return snapshot(self.config.run_id, self.tally, self.model, self.optimizer)
+
+    def _stopped(self, state: Snapshot) -> Stopped:
+        return Stopped(encode(state), self.tally.step, self.tally.fraction)
+
+
+def is_last(epoch: Epoch, settings: TrainConfig) -> bool:
+    """Whether training ends with this epoch: there are no more, or it is good enough."""
+    threshold = settings.early_stopping_threshold
+    return epoch.epoch + 1 == settings.max_epochs or (threshold is not None and epoch.accuracy > threshold)

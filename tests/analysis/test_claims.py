@@ -1,0 +1,186 @@
+import pandas as pd
+import pytest
+
+from mqar_bench.analysis.report.claims import (
+    above_at_equal_state,
+    helps,
+    lasts,
+    locality,
+    more_slots_help,
+    overlap_decides,
+    rises,
+)
+
+
+def points(**mixers) -> pd.DataFrame:
+    rows = [(m, size, accuracy) for m, line in mixers.items() for size, accuracy in line.items()]
+    return pd.DataFrame(rows, columns=["mixer", "state_size", "accuracy"])
+
+
+@pytest.mark.parametrize(
+    "theirs, answer",
+    [
+        ({100: 0.5, 200: 0.6}, "yes"),
+        ({100: 0.5, 200: 0.95}, "in part"),
+        ({100: 0.9, 200: 0.95}, "no"),
+        ({100: 0.705}, "no, equal"),
+        ({50: 0.1}, "not tested"),
+        ({50: 0.99, 100: 0.5}, "yes"),  # where we have no model that small, nothing is said
+    ],
+)
+def test_above_at_equal_state(theirs, answer):
+    (claim,) = above_at_equal_state(points(ramnet={90: 0.7, 150: 0.65, 300: 0.99}, other=theirs))
+    assert claim.answer == answer and "other" in claim.text
+
+
+def test_the_evidence_has_the_best_of_ours_with_at_most_as_much_state():
+    (claim,) = above_at_equal_state(points(ramnet={90: 0.7, 150: 0.65}, other={1200: 0.5}))
+    assert claim.evidence == "1,200 elements: 0.700 against 0.500"
+
+
+@pytest.mark.parametrize(
+    "accuracies, answer",
+    [
+        ((0.2, 0.5, 0.9), "yes"),
+        ((0.2, 0.195, 0.9), "yes"),  # within the tolerance
+        ((0.2, 0.9, 0.8), "in part"),
+        ((0.9, 0.9, 0.895), "no, level"),
+        ((0.9, 0.5, 0.2), "no"),
+        ((0.9,), "not tested"),
+    ],
+)
+def test_rises(accuracies, answer):
+    values = [2**i for i in range(len(accuracies))]
+    table = pd.DataFrame({"value": values, "accuracy": accuracies}).assign(sweep="s", line="$M$ = 64", design="conv")
+    (claim,) = rises(table.sample(frac=1, random_state=0), "s", "K")
+    assert claim.answer == answer and claim.text == "accuracy rises with K, M = 64, conv"
+    assert rises(table, "another", "K") == []
+
+
+@pytest.mark.parametrize(
+    "accuracies, answer",
+    [((0.9, 0.5, 0.2), "yes"), ((0.9, 0.2, 0.5), "in part"), ((0.2, 0.5), "no"), ((0.5, 0.505), "no, level")],
+)
+def test_falls(accuracies, answer):
+    table = pd.DataFrame({"value": range(len(accuracies)), "accuracy": accuracies})
+    (claim,) = rises(table.assign(sweep="s", line="", design=""), "s", "heads", falls=True)
+    assert claim.answer == answer and claim.text == "accuracy falls with heads"
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, answer",
+    [
+        ((0.9, 0.9), (0.9, 0.5), "yes"),
+        ((0.9, 0.5), (0.5, 0.9), "in part"),
+        ((0.5, 0.9), (0.9, 0.9), "no"),
+        ((0.9, 0.895), (0.895, 0.9), "no, equal"),
+    ],
+)
+def test_helps(ours, theirs, answer):
+    table = pd.DataFrame({"value": [0.5, 2.0] * 2, "accuracy": ours + theirs, "line": ["a"] * 2 + ["b"] * 2})
+    (claim,) = helps(table.assign(sweep="s"), "s", "this", "a", "b")
+    assert claim.answer == answer and claim.text == "this helps"
+    assert claim.evidence.startswith(f"0.5: {ours[0]:.3f} against {theirs[0]:.3f}, 2: ")
+    assert (
+        helps(table.assign(sweep="s"), "s", "this", "a", "c") == helps(table.assign(sweep="t"), "s", "", "a", "b") == []
+    )
+
+
+@pytest.mark.parametrize(
+    "accuracies, settings, answer",
+    [
+        ((0.155, 0.15), ("accuracy/L64-kv8", "accuracy/L32-kv4-x"), "no, level"),  # a setting of which we know no pairs
+        ((0.19, 0.19), ("accuracy/L64-kv8", "accuracy/L32-kv4"), "no, at chance"),  # (1/8 + 1/4) / 2
+        ((0.03, 0.03), ("accuracy/L64-kv8", "accuracy/L32-kv4"), "no, at chance"),
+        ((0.21, 0.2), ("accuracy/L64-kv8", "accuracy/L32-kv4"), "no, level"),
+    ],
+)
+def test_what_is_learnt_by_none_is_at_chance(accuracies, settings, answer):
+    table = pd.DataFrame({"value": [1, 2], "accuracy": accuracies} | dict.fromkeys(settings, 0.1))
+    (claim,) = rises(table.assign(sweep="s", line="", design=""), "s", "U")
+    assert claim.answer == answer and ("guessing gives 0.188" in claim.evidence) == (answer == "no, at chance")
+
+
+def test_every_line_is_answered():
+    table = pd.DataFrame({"value": [1, 2] * 2, "accuracy": [0.1, 0.2, 0.2, 0.1], "line": ["a", "a", "b", "b"]})
+    claims = rises(table.assign(sweep="s", design=""), "s", "U")
+    assert [claim.answer for claim in claims] == ["yes", "no"]
+    assert claims[0].evidence == "1: 0.100, 2: 0.200"
+
+
+def cells(learnt, recipe="more"):
+    """By (M, K), whether it was learnt."""
+    rows = [(m, k, k * k / m, 500.0 if yes else None) for (m, k), yes in learnt.items()]
+    table = pd.DataFrame(rows, columns=["slots", "top_k", "ratio", "steps_to_90"])
+    return table.assign(head_v_dim=32, recipe=recipe, steps_to_90=table["steps_to_90"].astype(float))
+
+
+@pytest.mark.parametrize(
+    "learnt, answer, evidence",
+    [
+        ({(64, 4): False, (64, 8): True, (256, 16): True}, "yes", "from 1 on 2 of 2 are learnt, below 0 of 1"),
+        ({(64, 4): True, (64, 8): False}, "no", "from 0.25 on 1 of 2 are learnt, below 0 of 0"),
+        (
+            {(64, 2): False, (64, 4): True, (64, 8): True, (64, 16): False, (64, 32): True},
+            "in part",
+            "from 0.25 on 3 of 4 are learnt, below 0 of 1",
+        ),
+        (
+            {(64, 2): True, (64, 4): False, (64, 8): True, (64, 16): True, (64, 32): True},
+            "no",  # a threshold below all parts nothing
+            "from 0.0625 on 4 of 5 are learnt, below 0 of 0",
+        ),
+        ({(64, 2): True, (64, 8): True}, "no", "2 of 2 learnt, at K * K / M from 0.0625 to 1"),
+    ],
+)
+def test_overlap_decides(learnt, answer, evidence):
+    (claim,) = overlap_decides(cells(learnt))
+    assert (claim.answer, claim.evidence) == (answer, evidence)
+    assert claim.text == "K * K / M decides what is learnt, D = 32, more"
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, answer",
+    [
+        ((True, True), (True, False), "yes"),
+        ((True, False), (False, True), "in part"),
+        ((True, False), (True, False), "no"),
+        ((False, False), (True, False), "no"),
+    ],
+)
+def test_more_slots_help(ours, theirs, answer):
+    both = [
+        cells(dict(zip(((64, 2), (64, 8)), part, strict=True)), name) for part, name in ((ours, "a"), (theirs, "b"))
+    ]
+    (claim,) = more_slots_help(pd.concat(both), "a", "b")
+    assert claim.answer == answer and claim.evidence.startswith(f"{sum(ours)} of 2 (M, K) are learnt with it")
+    (claim,) = more_slots_help(both[0], "a", "b")
+    assert claim.answer == "not tested"
+
+
+@pytest.mark.parametrize("lru, answer", [(0.5, "yes"), (0.35, "in part"), (0.3, "no")])
+def test_locality_is_what_the_order_of_tokens_adds(lru, answer):
+    rates = {"lru": lru, "shuffled": 0.3, "hottest": 0.4, "optimal": 0.9}
+    rows = [
+        {"cape": True, "slots": 256, "counted": counted, "fraction": fraction, "policy": policy, "hit_rate": rate}
+        for counted, fraction, scale in (("reads", 0.25, 1), ("reads", 0.5, 0.1), ("all", 0.25, 0.1))
+        for policy, rate in ((policy, rate * scale) for policy, rate in rates.items())
+    ]
+    (claim,) = locality(pd.DataFrame(rows))
+    assert claim.answer == answer and claim.text == "reads near in time share slots, with CAPE, M = 256"
+    assert f"LRU {lru:.2f}, LRU with tokens shuffled 0.30" in claim.evidence
+
+
+@pytest.mark.parametrize(
+    "ends, answer, evidence",
+    [
+        ((0.95, 0.895), "yes", "2 of 2 (M, K) end at 0.9"),  # within the tolerance
+        ((0.95, 0.2), "in part", "1 of 2 (M, K) end at 0.9; M = 64, K = 8 at 0.200"),
+        ((0.1, 0.2), "no", "0 of 2 (M, K) end at 0.9; M = 64, K = 4 at 0.100; M = 64, K = 8 at 0.200"),
+    ],
+)
+def test_lasts(ends, answer, evidence):
+    table = cells({(64, 4): True, (64, 8): True, (64, 2): False}).assign(accuracy=[*ends, 0.1])
+    (claim,) = lasts(table)
+    assert (claim.answer, claim.evidence) == (answer, evidence) and "D = 32, more" in claim.text
+    assert lasts(table[table["top_k"] == 2]) == []

@@ -1,0 +1,65 @@
+import pytest
+from typer.testing import CliRunner
+
+import sweeps
+from mqar_bench.cli import app
+from mqar_bench.records.store import Store
+from tests.plots.records import record
+
+
+@pytest.fixture
+def reproduce(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, ["reproduce", "--scale", "smoke", *words])
+
+
+def test_from_nothing_to_figures_and_report(reproduce, tmp_path):
+    first = reproduce("fig3", "lr", "--executor", "inline", "--quiet")
+    assert first.exit_code == 0, first.stderr
+    report = (tmp_path / "results/REPORT.md").read_text()
+    pictures = [line.partition("](")[2].rstrip(")") for line in report.splitlines() if line.startswith("![")]
+    assert pictures == ["figures/smoke/fig3.png", "figures/smoke/lr.png"]
+    assert all((tmp_path / "results" / picture).stat().st_size > 1000 for picture in pictures)
+    assert "RAM-Net is above attention at equal state size" in report and "14 runs; seeds 123" in report
+    assert report.count("\n| ramnet |") >= 2
+    again = reproduce("fig3", "lr", "--no-train")
+    assert again.exit_code == 0 and (tmp_path / "results/REPORT.md").read_text() == report
+    assert Store("results").results()[1] == []  # what it leaves there is taken for no record
+
+
+def test_what_a_section_lacks_is_named(reproduce, tmp_path):
+    wanted = sweeps.load("fig3", "smoke")
+    for run, accuracy in zip(wanted, (0.5, None), strict=False):
+        Store("results").write(record(run, accuracy))
+    assert reproduce("fig3", "--no-train").exit_code == 0
+    report = (tmp_path / "results/REPORT.md").read_text()
+    assert f"Left out:\n\n- {len(wanted) - 1} of {len(wanted)} runs of fig3 at smoke are not done\n- " in report
+    assert report.count("lr=") == len(wanted) - 1 and report.count("(failed: Divergence: no)") == 1
+
+
+def test_runs_on_different_data_are_no_section(reproduce, tmp_path):
+    run = sweeps.load("fig3", "smoke")[0]
+    other = run.model_copy(update={"data": run.data.model_copy(update={"shuffle": True})})
+    for each in (run, other):
+        Store("results").write(record(each, 0.5))
+    result = reproduce("fig3", "published", "--no-train")
+    assert result.exit_code == 2 and "fig3: runs on different data do not compare" in result.stderr
+
+
+def test_traces_are_part_of_it_where_there_are_some(reproduce, tmp_path):
+    assert reproduce("cache", "--no-train").exit_code == 2  # there is none
+    place = next(i for i, run in enumerate(sweeps.load("fig3", "smoke")) if run.mixer == "ramnet")
+    words = ["trace", "--base", f"fig3/smoke/{place}", "--out", "results/traces", "--quiet"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    result = reproduce("traces", "cache", "--no-train")
+    assert result.exit_code == 0, result.stderr
+    report = (tmp_path / "results/REPORT.md").read_text()
+    assert "reads near in time share slots, no CAPE" in report and "Traced: " in report
+    for name in ("traces", "cache"):
+        assert f"](figures/smoke/{name}.png)" in report and (tmp_path / f"results/figures/smoke/{name}.png").exists()
+
+
+def test_mistakes(reproduce):
+    for words, message in ((["fig33"], "no figure named 'fig33'"), (["fig4", "--no-train"], "nothing to report")):
+        result = reproduce(*words)
+        assert result.exit_code == 2 and message in result.stderr.splitlines()[-1]

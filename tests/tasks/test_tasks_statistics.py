@@ -1,0 +1,166 @@
+"""The laws of the tasks beside MQAR (test_mqar_statistics): small settings against all their outcomes, and marginals.
+
+Seeds are fixed, so no test is flaky.
+"""
+
+from itertools import permutations, product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mqar_bench.tasks import (
+    AssociativeRetrievalConfig,
+    CompositionalConfig,
+    ForgettingConfig,
+    JRTConfig,
+    StackedConfig,
+    Task,
+)
+from mqar_bench.tasks.sampling import distinct, fill
+from tests.tasks.test_mqar_statistics import Floats, Ints, assert_law, count_choices, slot_law, successive_law
+
+
+def tokens_of(config: Task, seed: int) -> Ints:
+    return config.build(seed).tokens.numpy().astype(np.int64)
+
+
+def uniform(count: int) -> Floats:
+    return np.full(count, 1 / count)
+
+
+def slots_by_place(config: ForgettingConfig | CompositionalConfig | JRTConfig, tokens: Ints, places: Ints) -> Ints:
+    """[N, K]: the slot in which the key at each of the places of the context is queried; without filler."""
+    queries = tokens[:, config.context :]
+    columns = np.arange(0, config.slots * config.slot_width, config.slot_width)
+    return (tokens[:, places][:, :, None] == queries[:, columns][:, None, :]).argmax(axis=2)
+
+
+# ---- the joint law of whole examples
+
+
+def test_forgetting_examples() -> None:
+    # Keys 1..4, values 5..10, which of two keys is bound anew, 2 slots: 12 * 120 * 2 * 2 outcomes.
+    config = ForgettingConfig(
+        vocab_size=11, num_examples=200_000, input_seq_len=10, num_kv_pairs=2, num_updates=1, random_non_queries=False
+    )
+    tokens = tokens_of(config, 1)
+    keys, old, new = tokens[:, [0, 2]], tokens[:, [1, 3]], tokens[:, [5]]
+    updated = (tokens[:, [4]] == keys[:, [1]]).astype(np.int64)
+    slots = slots_by_place(config, tokens, np.array([0, 2]))
+    rows = np.concatenate([keys, old, new, updated, slots], axis=1)
+    law = successive_law(slot_law(config.slots, 0.01), 2)
+    outcomes = {
+        (*key, *value, which, *slot): probability / (12 * 120 * 2)
+        for key in permutations(range(1, 5), 2)
+        for value in permutations(range(5, 11), 3)
+        for which in (0, 1)
+        for slot, probability in law.items()
+    }
+    assert_law(count_choices(rows, list(outcomes)), np.array(list(outcomes.values())))
+
+
+def test_stacked_examples() -> None:
+    # Keys and values 1..3, two pairs, asked for in two orders: 6 * 6 * 2 outcomes.
+    tokens = tokens_of(StackedConfig(vocab_size=16, num_examples=50_000, num_kv_pairs=2), 2)
+    outcomes = [
+        (4 * k[0] + v[0], 4 * k[1] + v[1], 4 * k[order], 4 * k[1 - order])
+        for k in permutations(range(1, 4), 2)
+        for v in permutations(range(1, 4), 2)
+        for order in (0, 1)
+    ]
+    assert_law(count_choices(tokens, outcomes), uniform(72))
+
+
+@pytest.mark.parametrize("mode", ["remember", "rewrite"])
+def test_associative_retrieval_examples(mode: Any) -> None:
+    # Three keys of three symbols, three values, and one of the different keys as the question.
+    config = AssociativeRetrievalConfig(num_examples=200_000, num_kv_pairs=3, num_symbols=3, mode=mode)
+    rows = tokens_of(config, 3)[:, [0, 2, 4, 6, 8, 10, 12]]
+    weights = {
+        (k[0], v[0], k[1], v[1], k[2], v[2], asked): 1 / len(set(k))
+        for k in (permutations(range(3)) if mode == "remember" else product(range(3), repeat=3))
+        for v in product(range(3), repeat=3)
+        for asked in set(k)
+    }
+    probabilities = np.array(list(weights.values()))
+    assert_law(count_choices(rows, list(weights)), probabilities / probabilities.sum())
+
+
+# ---- parts of examples
+
+
+def test_compositional_grids_come_in_any_order() -> None:
+    # What is equal to what among four halves, and so which cell of the grid stands where: 6 patterns.
+    config = CompositionalConfig(vocab_size=31, num_examples=50_000, input_seq_len=30, random_non_queries=False)
+    tokens = tokens_of(config, 4)
+    first, second, values = (tokens[:, i : config.context : 3] for i in range(3))
+    patterns = np.concatenate([first[:, :1] == first[:, 1:], second[:, :1] == second[:, 1:]], axis=1).astype(np.int64)
+    choices = [(*a, *b) for a in permutations((1, 0, 0)) for b in permutations((1, 0, 0)) if a != b]
+    assert_law(count_choices(patterns, list(dict.fromkeys(choices))), uniform(6))
+    for place in range(4):
+        assert_law(np.bincount(first[:, place] - 1, minlength=9), uniform(9))
+        assert_law(np.bincount(second[:, place] - 10, minlength=10), uniform(10))
+        assert_law(np.bincount(values[:, place] - 20, minlength=11), uniform(11))
+
+
+def test_compositional_queries_follow_the_law_of_the_slots() -> None:
+    config = CompositionalConfig(vocab_size=60, num_examples=50_000, input_seq_len=28, random_non_queries=False)
+    segment = config.build(5)
+    tokens, positions, answers = (part.numpy() for part in (segment.tokens, segment.positions, segment.answers))
+    values = tokens[:, 2 : config.context : 3]
+    query = (values[:, :, None] == answers[:, None, :]).argmax(axis=2)  # of the pair at each place
+    slots = (np.take_along_axis(positions, query, axis=1) - config.context) // 3
+    law = successive_law(slot_law(5, 0.01), 4)
+    assert_law(count_choices(slots.astype(np.int64), list(law)), np.array(list(law.values())))
+
+
+def test_jrt_examples_follow_mqars_law() -> None:
+    config = JRTConfig(vocab_size=21, num_examples=100_000, input_seq_len=20, num_kv_pairs=2, random_non_queries=False)
+    tokens = tokens_of(config, 6)
+    slots = slots_by_place(config, tokens, np.array([0, 2]))
+    law = successive_law(slot_law(6, 0.01), 2)
+    assert_law(count_choices(slots, list(law)), np.array(list(law.values())))
+    keys, values = list(permutations(range(1, 10), 2)), list(permutations(range(10, 21), 2))
+    assert_law(count_choices(tokens[:, [0, 2]], keys), uniform(len(keys)))
+    assert_law(count_choices(tokens[:, [1, 3]], values), uniform(len(values)))
+
+
+def test_stacked_questions_come_in_any_order() -> None:
+    config = StackedConfig(vocab_size=49, num_examples=50_000, num_kv_pairs=3, num_passes=2)
+    tokens = tokens_of(config, 7)
+    listed = tokens[:, :3] // 7 * 7
+    asked = (tokens[:, 6:, None] == listed[:, None, :]).argmax(axis=2)
+    again = (tokens[:, 3:6, None] == tokens[:, None, :3]).argmax(axis=2)
+    orders = [(*a, *b) for a in permutations(range(3)) for b in permutations(range(3))]
+    assert_law(count_choices(np.concatenate([asked, again], axis=1), orders), uniform(36))
+
+
+def test_long_keys_and_values_are_uniform() -> None:
+    for mode in ("remember", "rewrite"):
+        config = AssociativeRetrievalConfig(
+            num_examples=20_000, num_kv_pairs=4, key_size=2, value_size=2, num_symbols=4, mode=mode
+        )
+        pairs = tokens_of(config, 8)[:, :24].reshape(-1, 6)
+        assert_law(np.bincount(4 * pairs[:, 0] + pairs[:, 1]), uniform(16))
+        assert_law(np.bincount(4 * pairs[:, 3] + pairs[:, 4]), uniform(16))
+
+
+# ---- the draws themselves
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4], ids=lambda k: f"{k}of4")
+def test_distinct_integers_are_uniform_however_many_there_are(k: int) -> None:
+    rows = distinct(np.random.default_rng(9), 50_000, k, 3, 7).astype(np.int64)
+    choices = list(permutations(range(3, 7), k))
+    assert_law(count_choices(rows, choices), uniform(len(choices)))
+
+
+def test_filler_is_uniform_on_all_tokens_but_those_left_out() -> None:
+    without = np.tile([[0, 5, 4], [9, 1, 2]], (500, 1))
+    tokens = np.empty((1000, 60), dtype=np.int32)
+    fill(np.random.default_rng(10), tokens, 10, without)
+    for row, left in enumerate(([1, 2, 3, 6, 7, 8, 9], [0, 3, 4, 5, 6, 7, 8])):
+        counts = np.bincount(tokens[row::2].ravel(), minlength=10)
+        assert counts.sum() == counts[left].sum() == 30_000
+        assert_law(counts[left], uniform(7))
