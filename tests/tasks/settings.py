@@ -1,0 +1,68 @@
+"""Of every task a few settings, for the tests that hold for all."""
+
+import pytest
+import torch
+
+from mqar_bench.tasks import (
+    TASKS,
+    AssociativeRetrievalConfig,
+    CompositionalConfig,
+    ForgettingConfig,
+    JRTConfig,
+    MQARConfig,
+    Segment,
+    StackedConfig,
+    Task,
+)
+
+#: Of each task: its smallest setting, one without a spare position, a usual one, and what else is special.
+SETTINGS: dict[str, list[Task]] = {
+    "multiquery_ar": [
+        MQARConfig(vocab_size=5, num_examples=3, input_seq_len=4, num_kv_pairs=1),
+        MQARConfig(vocab_size=65, num_examples=40, num_kv_pairs=16),
+        MQARConfig(num_examples=40, num_kv_pairs=4, random_non_queries=False),
+    ],
+    "forgetting": [
+        ForgettingConfig(vocab_size=7, num_examples=3, input_seq_len=6, num_kv_pairs=1, num_updates=1),
+        ForgettingConfig(vocab_size=37, num_examples=40, input_seq_len=36, num_kv_pairs=6, num_updates=6),
+        ForgettingConfig(vocab_size=66, num_examples=200, num_kv_pairs=4, num_updates=3),  # filler is often near a key
+        ForgettingConfig(num_examples=40, input_seq_len=65, random_non_queries=False),
+    ],
+    "compositional": [
+        CompositionalConfig(vocab_size=7, num_examples=3, input_seq_len=6, num_kv_pairs=1),
+        CompositionalConfig(vocab_size=97, num_examples=40, input_seq_len=96, num_kv_pairs=16),
+        CompositionalConfig(num_examples=40, num_kv_pairs=9),
+        CompositionalConfig(num_examples=40, input_seq_len=65, random_non_queries=False),
+    ],
+    "stacked": [
+        StackedConfig(vocab_size=4, num_examples=3, num_kv_pairs=1),
+        StackedConfig(vocab_size=81, num_examples=40, num_kv_pairs=8, num_passes=3),
+        StackedConfig(num_examples=40, num_kv_pairs=16),
+    ],
+    "jrt": [
+        JRTConfig(vocab_size=7, num_examples=3, input_seq_len=6, num_kv_pairs=1),
+        JRTConfig(vocab_size=65, num_examples=40, num_kv_pairs=8, num_passes=3),
+        JRTConfig(num_examples=40, input_seq_len=65, num_kv_pairs=4),
+        JRTConfig(num_examples=40, num_kv_pairs=4, random_non_queries=False),
+    ],
+    "associative_retrieval": [
+        AssociativeRetrievalConfig(num_examples=3, num_kv_pairs=1, num_symbols=2),
+        AssociativeRetrievalConfig(num_examples=40, num_kv_pairs=16),  # every key there is
+        AssociativeRetrievalConfig(num_examples=40, num_kv_pairs=20, key_size=2, value_size=3),
+        AssociativeRetrievalConfig(num_examples=3, num_kv_pairs=1, num_symbols=2, mode="rewrite"),
+        AssociativeRetrievalConfig(num_examples=200, num_kv_pairs=50, mode="rewrite"),
+        AssociativeRetrievalConfig(num_examples=40, num_kv_pairs=9, num_symbols=3, key_size=2, mode="rewrite"),
+    ],
+}
+ALL = [config for configs in SETTINGS.values() for config in configs]
+
+every_task = pytest.mark.parametrize("name", TASKS)
+every_setting = pytest.mark.parametrize("config", ALL, ids=lambda config: config.label)
+
+
+def same(a: Segment, b: Segment) -> bool:
+    return all(torch.equal(getattr(a, x), getattr(b, x)) for x in ("tokens", "positions", "answers"))
+
+
+def arrays(segment: Segment) -> list[torch.Tensor]:
+    return [segment.tokens, segment.positions, segment.answers]
