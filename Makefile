@@ -31,7 +31,7 @@ demo: $(VENV)/.ready
 	$(BIN)/mqar-bench plot fig3 --scale demo --results demo/results --out demo/figures
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
