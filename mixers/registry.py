@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
@@ -137,7 +138,7 @@ def _check_options(name: str, cls: type[nn.Module], options: Mapping[str, Any]) 
         elif not _takes_any(cls):
             close = difflib.get_close_matches(option[:MAX_NAME], parameters, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            known = ", ".join(parameters) or "none"
+            known = textwrap.shorten(", ".join(parameters), 200, placeholder=" and more") or "none"
             raise MixerError(f"mixer {name!r} has no option {brief(option)}; {hint}it has {known}")
     for option, parameter in parameters.items():
         if parameter.default is parameter.empty and option not in options:

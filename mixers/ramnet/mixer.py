@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mixers.base import EngineChoice, SequenceMixer, State, TensorKind, init_linear
+from mixers.base import EngineChoice, SequenceMixer, State, TensorKind
 from mixers.checks import MAX_STD, check_number, check_size
 from mixers.ramnet.memory import empty_memory
 from mixers.ramnet.ops import Backend, decide_backend, decode_address, pdma, ramnet_step
+from mixers.ramnet.start import Projection, align_values, shift_by_one
 from mixers.ramnet.trace import Access
 from mixers.registry import register
 
@@ -67,7 +68,8 @@ class RAMNet(SequenceMixer):
 
     Source: Xiao et al. 2026, arXiv 2602.11958.
 
-    Parameters: ``q_proj``, ``k_proj``, ``v_proj``, ``norm``, ``o_proj``, and ``alpha_q``, ``alpha_k`` ``[H]``.
+    Parameters: ``q_proj``, ``k_proj``, ``v_proj``, ``norm``, ``o_proj``, and ``alpha_q``, ``alpha_k`` ``[H]``. The
+    projections are no ``nn.Linear``, so that trainers which draw the weights of those anew leave the start alone.
     State: S (H M D elements) and z (H M), float32, and the position, once per head, where a head uses CAPE. Active
     per token: K writes and K' reads of D + 1 elements in each head, and the positions.
 
@@ -91,6 +93,13 @@ class RAMNet(SequenceMixer):
         anneal_start, anneal_end: fractions of training between which K shrinks to ``top_k``.
         anneal_steps: all of training, in forward passes, for a harness that reports no progress, such as Zoology's;
             what is reported goes before. How many there have been is not in the ``state_dict``.
+        anneal: ``shrink`` leaves out the slots above K one after another; ``fade`` takes their weights to zero
+            together, as the forward pass sees them, while their gradients stay what they were.
+        normalize_reads: divide the K' weights of a read by their sum.
+        address_bias: add a learnable bias to W_q x and W_k x; in heads with CAPE it starts as "write slot 0, read
+            slot 1", by which a head reads what the token before wrote, elsewhere at 0.
+        aligned_values: W_v starts orthogonal and W_o as 0.02 W_v^T, so that what is read comes out as it went in.
+        tied_addresses: W_q starts equal to W_k in heads without CAPE.
         proxy_gradient: see ``pdma``.
         backend: engine, see ``mixers.ramnet.ops``.
     """
@@ -116,6 +125,11 @@ class RAMNet(SequenceMixer):
         anneal_start: float = 0.3,
         anneal_end: float = 0.8,
         anneal_steps: int | None = None,
+        anneal: Literal["shrink", "fade"] = "shrink",
+        normalize_reads: bool = False,
+        address_bias: bool = False,
+        aligned_values: bool = False,
+        tied_addresses: bool = False,
         proxy_gradient: bool = True,
         backend: Backend = "auto",
     ) -> None:
@@ -144,6 +158,8 @@ class RAMNet(SequenceMixer):
             raise ValueError(f"eps must be above 0, got {eps}")
         if output_norm not in ("rmsnorm", "identity"):
             raise ValueError(f"output_norm must be rmsnorm or identity, got {output_norm!r}")
+        if anneal not in ("shrink", "fade"):
+            raise ValueError(f"anneal must be shrink or fade, got {anneal!r}")
         cape_heads = num_heads * cape if isinstance(cape, bool) else cape
         if not 0 <= cape_heads <= num_heads:
             raise ValueError(f"cape must be true, false or a number of heads up to {num_heads}, got {cape}")
@@ -159,43 +175,69 @@ class RAMNet(SequenceMixer):
         self.anneal_start, self.anneal_end, self.anneal_steps = anneal_start, anneal_end, anneal_steps
         self.forwards: int | None = 0  # in training; None once progress is reported
         self.gamma, self.eps, self.proxy_gradient, self.backend = gamma, eps, proxy_gradient, backend
-        self.extra_top_k = 0  # slots above top_k (and read_top_k) that training uses at present
+        self.anneal, self.normalize_reads = anneal, normalize_reads
+        self.extra_top_k = 0  # slots above top_k (and read_top_k) that training uses at present,
+        self.extra_share = 1.0  # and the share of their weights
         self.trace: list[Access] | None = None  # see record_access
 
         address_dim = num_heads * order * sub_dim
-        self.q_proj = nn.Linear(d_model, address_dim, bias=False)
-        self.k_proj = nn.Linear(d_model, address_dim, bias=False)
-        self.v_proj = nn.Linear(d_model, num_heads * head_v_dim, bias=False)
-        self.o_proj = nn.Linear(num_heads * head_v_dim, d_model, bias=False)
-        init_linear(self.q_proj, self.k_proj, std=address_init_std)
-        init_linear(self.v_proj, self.o_proj)
+        self.q_proj = Projection(d_model, address_dim, address_bias)
+        self.k_proj = Projection(d_model, address_dim, address_bias)
+        self.v_proj = Projection(d_model, num_heads * head_v_dim)
+        self.o_proj = Projection(num_heads * head_v_dim, d_model)
+        for layer in (self.q_proj, self.k_proj):
+            nn.init.normal_(layer.weight, std=address_init_std)
+        for layer in (self.v_proj, self.o_proj):
+            nn.init.normal_(layer.weight, std=0.02)
         self.norm = nn.RMSNorm(head_v_dim, eps=1e-5) if output_norm == "rmsnorm" else nn.Identity()
         alpha = torch.full((num_heads,), float(alpha_init))
         self.alpha_q = nn.Parameter(alpha.clone(), requires_grad=learnable_temperature)
         self.alpha_k = nn.Parameter(alpha.clone(), requires_grad=learnable_temperature)
-        self.cape_heads = int(cape_heads)
+        self.cape_heads = cape_heads
         self.cape: Tensor
         self.register_buffer("cape", torch.arange(num_heads) < cape_heads, persistent=False)
+        self._start(aligned_values, tied_addresses)
+
+    @torch.no_grad()
+    def _start(self, aligned_values: bool, tied_addresses: bool) -> None:
+        cape = self.cape_heads
+        if self.q_proj.bias is not None and self.k_proj.bias is not None:
+            heads = self._digits(self.q_proj.bias)[:cape], self._digits(self.k_proj.bias)[:cape]
+            shift_by_one(*heads, scale=math.exp(float(self.alpha_k[0])))
+        if aligned_values:
+            align_values(self.v_proj, self.o_proj)
+        if tied_addresses:
+            q, k = (layer.weight.unflatten(0, (self.num_heads, -1)) for layer in (self.q_proj, self.k_proj))
+            q[cape:] = k[cape:]
 
     def set_training_progress(self, progress: float) -> None:
         self.forwards = None
-        self._shrink(progress)
+        self._anneal(progress)
 
-    def _shrink(self, progress: float) -> None:
+    def _anneal(self, progress: float) -> None:
         span = max(self.anneal_end - self.anneal_start, 1e-9)
         left = 1 - min(max((progress - self.anneal_start) / span, 0.0), 1.0)
-        self.extra_top_k = round(self.top_k * (self.train_top_k / self.top_k) ** left) - self.top_k
+        if self.anneal == "fade":
+            self.extra_top_k, self.extra_share = self.train_top_k - self.top_k, left
+        else:
+            self.extra_top_k = round(self.top_k * (self.train_top_k / self.top_k) ** left) - self.top_k
 
     def _address(
-        self, x: Tensor, proj: nn.Linear, alpha: Tensor, top_k: int, position: Tensor
+        self, x: Tensor, proj: Projection, alpha: Tensor, top_k: int, position: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """``[B, T, d_model]`` to weights and slots ``[B, T, H, K]``."""
-        if self.training:
-            top_k = min(top_k + self.extra_top_k, self.num_slots)
+        """``[B, T, d_model]`` to weights and slots ``[B, T, H, K]``, K with what training adds."""
+        kept = min(top_k + self.extra_top_k, self.num_slots) if self.training else top_k
         logits = self._digits(proj(x)) * alpha.exp()[:, None, None]
-        if self.cape_heads:
-            return decode_address(logits, top_k, self.backend, position, self.cape)
-        return decode_address(logits, top_k, self.backend)
+        cape = (position, self.cape) if self.cape_heads else ()
+        weights, slots = decode_address(logits, kept, self.backend, *cape)
+        share = torch.ones(kept, device=x.device)
+        share[top_k:] = self.extra_share
+        fading = self.extra_share < 1 and kept > top_k
+        if self.normalize_reads and proj is self.q_proj:
+            weights = weights / (weights * share if fading else weights).sum(-1, keepdim=True)
+        if fading:  # the forward pass sees a share of the slots above top_k, the gradient all of them
+            weights = weights - ((1 - share) * weights).detach()
+        return weights, slots
 
     def _digits(self, x: Tensor) -> Tensor:
         """``[..., H U d_p] -> [..., H, U, d_p]``."""
@@ -217,7 +259,7 @@ class RAMNet(SequenceMixer):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.anneal_steps is not None and self.forwards is not None:
-            self._shrink(self.forwards / self.anneal_steps)
+            self._anneal(self.forwards / self.anneal_steps)
             self.forwards += 1
         position = torch.arange(x.shape[1], device=x.device)
         return self._mix(x, position, None, keep_state=False)[0]
@@ -258,7 +300,7 @@ class RAMNet(SequenceMixer):
         o = ramnet_step(
             self._digits(self.q_proj(x_t)), self._digits(self.k_proj(x_t)), v, state["S"], state["z"],
             self.top_k, self.read_top_k, self.gamma, self.eps, self.alpha_q, self.alpha_k,
-            state.get("position"), self.cape if self.cape_heads else None, self.backend,
+            state.get("position"), self.cape if self.cape_heads else None, self.backend, self.normalize_reads,
         )  # fmt: skip
         return self.o_proj(self.norm(o).flatten(-2)), state
 

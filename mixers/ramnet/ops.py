@@ -235,6 +235,7 @@ def ramnet_step(
     position: Tensor | None = None,
     cape: Tensor | None = None,
     backend: Backend = "auto",
+    normalize_reads: bool = False,
 ) -> Tensor:
     """One token of decoding for all heads: addresses, K slots written, K' slots read. No gradients.
 
@@ -252,6 +253,7 @@ def ramnet_step(
         position: for CAPE, t of the token, ``[B, H]`` int64, contiguous.
         cape: the heads that use CAPE, ``[H]`` bool.
         backend: which engine, see the module.
+        normalize_reads: divide the K' weights of a read by their sum.
 
     Returns:
         o ``[B, H, D]``.
@@ -286,13 +288,16 @@ def ramnet_step(
             from mixers.ramnet.step_triton import step_triton  # triton is slow to import
 
             return step_triton(
-                q, k, v, S, z, top_k, read_top_k, float(gamma), float(eps), alpha_q, alpha_k, position, cape
-            )
+                q, k, v, S, z, top_k, read_top_k, float(gamma), float(eps), alpha_q, alpha_k, position, cape,
+                normalize_reads,
+            )  # fmt: skip
         if alpha_q is not None and alpha_k is not None:
             q, k = q * alpha_q.exp()[:, None, None], k * alpha_k.exp()[:, None, None]
         here = None if position is None else position[:, :1]
         w, w_idx = decode_address(k[:, None], top_k, engine, here, cape)
         r, r_idx = decode_address(q[:, None], read_top_k, engine, here, cape)
+        if normalize_reads:
+            r = r / r.sum(-1, keepdim=True)
         if position is not None:
             position += 1
         step = step_dense if engine == "reference" else step_sparse

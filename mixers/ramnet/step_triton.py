@@ -27,6 +27,7 @@ def step_kernel(
     q, k, v, S, z, o, alpha_q, alpha_k, position, cape, H, K, R, gamma, eps,
     U: tl.constexpr, P: tl.constexpr, M: tl.constexpr, DIGITS: tl.constexpr, LOG_K: tl.constexpr,
     D: tl.constexpr, BLOCK_D: tl.constexpr, GAMMA: tl.constexpr, SCALED: tl.constexpr, CAPE: tl.constexpr,
+    NORMALIZE: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(0).to(tl.int64)
     h = tl.program_id(0) % H
@@ -46,6 +47,8 @@ def step_kernel(
     w_slot, r_slot = _column(slots, 0), _column(slots, 1)
     j, d = tl.arange(0, 1 << LOG_K), tl.arange(0, BLOCK_D)
     write, read = j < K, j < R
+    if NORMALIZE:
+        r /= tl.sum(tl.where(read, r, 0.0), 0)
     inside = (d < D)[None, :]
     w_place, r_place = n * M + tl.where(write, w_slot, 0), n * M + tl.where(read, r_slot, 0)
     written = tl.load(S + w_place[:, None] * D + d[None, :], write[:, None] & inside, 0.0)
@@ -85,6 +88,7 @@ def step_triton(
     alpha_k: Tensor | None,
     position: Tensor | None,
     cape: Tensor | None,
+    normalize_reads: bool = False,
 ) -> Tensor:
     """One token on the GPU, in one launch; see ``mixers.ramnet.ramnet_step``."""
     B, H, U, P = q.shape
@@ -96,12 +100,12 @@ def step_triton(
     step_kernel[(B * H,)](
         q, k, v, S, z, o, alpha_q, alpha_k, position, cape, H, top_k, read_top_k, gamma, eps,
         U=U, P=P, M=P**U, DIGITS=min(16, triton.next_power_of_2(P)), LOG_K=log_k, D=D, BLOCK_D=block_d,
-        GAMMA=decay_case(gamma), SCALED=alpha_q is not None, CAPE=cape is not None,
+        GAMMA=decay_case(gamma), SCALED=alpha_q is not None, CAPE=cape is not None, NORMALIZE=normalize_reads,
         num_warps=min(8, max(1, (block_d << log_k) // 1024)),
     )  # fmt: skip
     return o
 
 
 @step_triton.register_fake
-def _(q, k, v, S, z, top_k, read_top_k, gamma, eps, alpha_q, alpha_k, position, cape):
+def _(q, k, v, S, z, top_k, read_top_k, gamma, eps, alpha_q, alpha_k, position, cape, normalize_reads=False):
     return torch.empty_like(v, memory_format=torch.contiguous_format)

@@ -84,6 +84,18 @@ VARIANTS = {
             "output_norm": "identity",
         },
         {"sub_dim": 7, "order": 1, "top_k": 7, "cape": 1, "gamma": 0.0, "head_v_dim": 5},
+        {
+            "sub_dim": 2,
+            "order": 4,
+            "top_k": 3,
+            "read_top_k": 2,
+            "cape": 1,
+            "output_norm": "identity",
+            "normalize_reads": True,
+            "address_bias": True,
+            "aligned_values": True,
+            "tied_addresses": True,
+        },
     ],
 }
 CASES = [

@@ -47,6 +47,8 @@ def test_dotted_path(monkeypatch, tmp_path):
         ("ramnet", {"top_k": 257}, "256 slots, got 257"),
         ("ramnet", {"gamma": -1.0}, "gamma must be at least 0"),
         ("ramnet", {"cape": 3}, "cape must be"),
+        ("ramnet", {"zzz": 4}, "and more"),
+        ("ramnet", {"anneal": "slowly"}, "anneal"),
         ("ramnet", {"train_top_k": 4}, "train_top_k must be between top_k 8"),
         ("ramnet", {"backend": "cuda"}, "backend"),
         ("attention", {"num_heads": 3}, "must be a multiple of num_heads 3"),

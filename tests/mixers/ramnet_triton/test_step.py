@@ -17,7 +17,8 @@ from tests.mixers.ramnet_triton.against import (
     [(3, 4, 3, 5, 24, 1.0), (1, 5, 2, 1, 1, 0.0), (5, 2, 8, 8, 7, 0.5), (2, 3, 9, 9, 16, 1.0)],
 )
 @pytest.mark.parametrize("cape", [False, True], ids=["plain", "cape"])
-def test_step(order, sub_dim, top_k, read_top_k, width, gamma, cape):
+@pytest.mark.parametrize("normalize_reads", [False, True], ids=["as_decoded", "normalised"])
+def test_step(order, sub_dim, top_k, read_top_k, width, gamma, cape, normalize_reads):
     B, H, M = 3, 2, sub_dim**order
     results = {}
     for name, backend, dtype in (
@@ -41,8 +42,21 @@ def test_step(order, sub_dim, top_k, read_top_k, width, gamma, cape):
             v = torch.randn(B, H, width, generator=g).to(DEVICE, dtype)
             outputs.append(
                 ramnet_step(
-                    q, k, v, S, z, top_k, read_top_k, gamma, 1e-3, alphas, alphas + 0.1, **place, backend=backend
-                )
+                    q,
+                    k,
+                    v,
+                    S,
+                    z,
+                    top_k,
+                    read_top_k,
+                    gamma,
+                    1e-3,
+                    alphas,
+                    alphas + 0.1,
+                    **place,
+                    backend=backend,
+                    normalize_reads=normalize_reads,
+                )  # fmt: skip
             )
         results[name] = {"o": torch.stack(outputs).cpu(), "S": S.cpu(), "z": z.cpu()}
         if cape:

@@ -1,0 +1,61 @@
+"""How RAM-Net's layers start, so that they fit one another: projections, and the address that means the token before.
+
+None of it is the paper's. All of it are initial values, which training may change.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: The weight that a shift starts with on its slot, of 1.
+WEIGHT = 0.8
+#: What an aligned layer adds to the residual stream, in the size of its normalised input: that of embeddings at 0.02.
+GAIN = 0.02
+
+
+class Projection(nn.Module):
+    """``nn.Linear`` in all but its class: a harness that draws the weights of every ``nn.Linear`` anew, as Zoology's
+    does, leaves it as it starts.
+
+    Parameters: ``weight`` ``[out_features, in_features]``, and with ``bias`` zeros ``[out_features]``, else None.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Linear(in_features, out_features, bias=False).weight
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}, bias={self.bias is not None}"
+
+
+@torch.no_grad()
+def shift_by_one(q_bias: Tensor, k_bias: Tensor, scale: float = 1.0) -> None:
+    """Addresses that start as "write slot 0, read slot 1": under CAPE, a head then reads what the token before wrote.
+
+    Args:
+        q_bias, k_bias: of the heads with CAPE, ``[heads, U, d_p]``; set.
+        scale: the initial exp(alpha), by which the logits are multiplied.
+    """
+    order, sub_dim = q_bias.shape[1:]
+    rest = -math.expm1(math.log(WEIGHT) / order)  # of a sub-vector's softmax, off its digit
+    height = math.log((1 - rest) / rest * (sub_dim - 1)) / scale
+    for bias, last in ((k_bias, 0), (q_bias, 1)):
+        bias.zero_()
+        bias[:, :-1, 0] = height
+        bias[:, -1, last] = height
+
+
+@torch.no_grad()
+def align_values(v_proj: Projection, o_proj: Projection) -> None:
+    """W_v orthogonal (its rows or columns, whichever are fewer) and W_o = GAIN W_v^T: what is read comes out in the
+    basis that it was written in."""
+    nn.init.orthogonal_(v_proj.weight)
+    o_proj.weight.copy_(GAIN * v_proj.weight.T)
