@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +16,7 @@ DATA = {"shuffle": False, "fresh": False}
 
 HEADER = '''"""{title}, written by mqar-bench for Zoology's launcher: python -m zoology.launch THIS_FILE
 
-It takes mqar-bench's mixers, so both must be installed. Zoology draws the weights of all linear layers anew.
+It takes mqar-bench's mixers, so both must be installed. Zoology draws the weights of every nn.Linear anew.
 """
 
 from zoology.config import DataConfig, ModelConfig, ModuleConfig, TrainConfig
@@ -35,9 +33,9 @@ TASKS = {
 def export(configs: Iterable[RunConfig], title: str) -> str:
     """The text of an experiment file whose ``configs`` are these runs.
 
-    Zoology's trainer tells mixers nothing of its progress; RAM-Net, whose K shrinks on the way, is given the number of
-    steps instead. And as Zoology starts all linear layers at 0.02, RAM-Net's addresses get the rest of their scale
-    from alpha.
+    Zoology's trainer tells mixers nothing of its progress; RAM-Net, which comes down to K slots on the way, is given the
+    number of steps instead. Its start is carried along: Zoology draws only the weights of ``nn.Linear`` anew, and
+    RAM-Net's projections are none.
 
     Raises:
         UsageError: a run needs what Zoology has not.
@@ -118,14 +116,7 @@ def _mixer(spec: MixerSpec, model: ModelConfig, steps: int) -> str:
         name = f"mixers.{mixers.load(name).__name__}"
     if spec.name == "ramnet":
         options |= {"anneal_steps": steps}
-        spread = _argument("address_init_std", options) / 0.02
-        options["alpha_init"] = round(_argument("alpha_init", options) + math.log(spread), 6)
     return f'{{"name": {name!r}, "kwargs": {options!r}}}'
-
-
-def _argument(name: str, options: dict[str, Any]) -> float:
-    """Of RAM-Net, given or by default."""
-    return options.get(name, inspect.signature(mixers.RAMNet).parameters[name].default)
 
 
 def _train(config: RunConfig, data: str, model: str) -> str:
