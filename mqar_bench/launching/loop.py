@@ -105,6 +105,8 @@ class Loop:
             self.stopped = str(error)
         rest = (*self.waiting, *self.taken, *(run for run, _ in self.undecided))
         self.left = [run.config for run in rest] + self.left
+        if not self.left:
+            self.stopped, self.in_vain = "", False
 
     def _is_over(self) -> bool:
         """Whether nothing that waits will be begun any more, for lack of time."""

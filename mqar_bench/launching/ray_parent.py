@@ -149,7 +149,7 @@ class RayParent:
             runs, self._running = self._running, {}
             if self._losses < MOST_LOSSES:
                 tell("", Note(self._describe_loss(why, len(runs))))
-            for run_id, since in runs.items():
+            for run_id, since in reversed(runs.items()):  # each is put before all that wait
                 tell(run_id, Lost(f"{self._name} was lost: {why}", now - since, blameless=True))
             if self._losses == MOST_LOSSES:
                 logs = f"; its logs are in {child.ready.logs}" if child.ready.logs else ""

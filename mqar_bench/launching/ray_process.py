@@ -145,10 +145,11 @@ class Child:
             self._process.wait(1.0)
         if why := self._blame_agent():
             return ChildLost(why)
-        self._reader.join(1.0)
-        printed = [line.strip() for line in self._lines if line.strip()]
-        if self._process.returncode == 1 and any(line.startswith("Traceback") for line in printed):
-            return ChildLost(printed[-1])
+        if self._process.returncode == 1:  # an exception, or Ray, which then has other things to say
+            self._reader.join(1.0)
+            printed = [line.strip() for line in self._lines if line.strip()]
+            if any(line.startswith("Traceback") for line in printed):
+                return ChildLost(printed[-1])
         return ChildLost(f"the process that drives it {describe_end(self._process.returncode)}")
 
     def _blame_agent(self) -> str:

@@ -61,7 +61,7 @@ def start(ray: Any, configs: Sequence[RunConfig] = ()) -> Path:
     try:
         ray.init(**QUIET, **own)
     except Exception as error:  # Ray raises anything, Exception itself too
-        advice = lack_of_space() or find_hint(_all_of(error), None)
+        advice = f"{lack}; {ROOM}" if (lack := lack_of_space()) else find_hint(_all_of(error), None)
         text = f"cannot start Ray on this machine: {describe(error)}"
         raise UsageError(f"{text}; {advice}" if advice else text) from error
     logs = Path(ray._private.worker._global_node.get_logs_dir_path())

@@ -25,8 +25,8 @@ RETRIES = 2
 class Summary:
     """The records of a launch, by what became of the run; and the runs left when it ended.
 
-    ``stopped`` is why it ended before them, one line, if not for lack of time; ``in_vain`` says that the same command
-    would come to the same end, as the first runs that it began died, before a step of theirs and by their own doing.
+    ``stopped`` is why it ended before them, one line, if not for lack of time. It was ``in_vain`` where that is that
+    one run after another died in its own code before its first step: the same command would fare no better.
     """
 
     done: tuple[RunResult, ...] = ()

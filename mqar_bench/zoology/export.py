@@ -33,8 +33,8 @@ TASKS = {
 def export(configs: Iterable[RunConfig], title: str) -> str:
     """The text of an experiment file whose ``configs`` are these runs.
 
-    Zoology's trainer tells mixers nothing of its progress; RAM-Net, which comes down to K slots on the way, is given the
-    number of steps instead. Its start is carried along: Zoology draws only the weights of ``nn.Linear`` anew, and
+    Zoology's trainer tells mixers nothing of its progress; RAM-Net, which comes down to K slots on the way, is given
+    the number of steps instead. Its start is carried along: Zoology draws only the weights of ``nn.Linear`` anew, and
     RAM-Net's projections are none.
 
     Raises:

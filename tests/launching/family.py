@@ -38,9 +38,25 @@ def command(pid):
         return ""
 
 
+#: Of Ray's processes by the end of a word in their command lines.
+SCRIPTS = "gcs_server", "raylet", "monitor.py", "dashboard.py", "log_monitor.py"
+
+
+def part(pid):
+    """Which part of a sweep with Ray a process is: its name of Ray's or among ``SCRIPTS``, the ``driver`` of Ray, or
+    the empty text."""
+    words = command(pid).split()
+    if not words or words[0].startswith("ray::"):
+        return words[0] if words else ""
+    if any("ray_child" in word for word in words):
+        return "driver"
+    names = [Path(word).name for word in words[:4]]
+    return next((name for name in names if name in SCRIPTS), "")
+
+
 def workers(pids):
     """Those that are Ray's workers with a run in them."""
-    return {pid for pid in pids if command(pid).startswith("ray::task")}
+    return {pid for pid in pids if part(pid) == "ray::task"}
 
 
 def wait_until(condition, seconds, what):

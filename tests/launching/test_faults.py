@@ -13,7 +13,7 @@ from mqar_bench.launching.executor import Task
 from mqar_bench.launching.watcher import Silent
 from mqar_bench.launching.worker import execute
 from tests.launching.drivers import run_of
-from tests.launching.family import CAN_WATCH, descendants, kill, wait_for_the_end_of, workers
+from tests.launching.family import CAN_WATCH, descendants, kill, part, wait_for_the_end_of, workers
 
 pytestmark = pytest.mark.skipif(not CAN_WATCH, reason="watches processes through /proc")
 #: A machine with nothing else to do takes 1 to 3 seconds; a busy one may take as long as it did to start.
@@ -156,6 +156,39 @@ def test_a_sweep_goes_on_whatever_ends_its_driver(folder, drive):
         record = folder.store.read(config)
         assert record.resumed == 3 and record.retries == () and record.steps == 300
     assert list(folder.store.root.rglob("*.ckpt")) == []
+
+
+def test_ray_may_die_under_a_sweep(folder, drive):
+    """One of its helpers, which takes all of it along. ``make soak`` kills each of its processes."""
+    pytest.importorskip("ray")
+    configs = [folder.slow(tag, epochs=100, pause=0.2) for tag in range(2)]
+    driver = drive(configs, "--jobs", 2, "--retries", 0, save_every=0.5)
+    driver.until(lambda: all(map(folder.checkpoints.exists, configs)))
+    (agent,) = (pid for pid in driver.family() if part(pid) == "ray::RuntimeEnvAgent")
+    kill([agent])
+    driver.until(lambda: folder.begins() == {0: 2, 1: 2})
+    folder.brake.unlink()
+    assert driver.end() == 0, driver.err
+    assert folder.done() == {0, 1} and folder.begins() == {0: 2, 1: 2}
+    reason = "its runtime_env_agent ended, and with it all the rest"
+    told, *rest = driver.err.splitlines()
+    assert told == f"[0/2] Ray was lost ({reason}): 2 runs go back to the last checkpoint, and a new one starts"
+    assert len(rest) == 2 and all("accuracy" in line for line in rest)  # Ray itself has nothing to say
+    for config in configs:
+        record = folder.store.read(config)
+        assert record.resumed == 1 and record.steps == 200 and len(record.retries) == 1
+        assert record.retries[0].endswith(f": Ray was lost: {reason}")
+
+
+def test_ctrl_c_while_ray_starts(folder, drive):
+    pytest.importorskip("ray")
+    driver = drive([folder.slow(0)])
+    driver.until(lambda: any(part(pid) == "gcs_server" for pid in driver.family()))
+    asked = time.monotonic()
+    driver.interrupt(signal.SIGINT)
+    assert driver.end() == 130 and time.monotonic() - asked < STOP_SECONDS
+    told = f"interrupted: 0 of 1 runs are done, in {folder.store.root}; the same command resumes"
+    assert driver.err.splitlines() == [told]
 
 
 def test_two_drivers_execute_each_run_once(folder, drive):

@@ -9,7 +9,7 @@ from mqar_bench.config import RunConfig
 from mqar_bench.launching import launch, sweep
 from mqar_bench.launching.budget import Budget
 from mqar_bench.launching.checkpoints import Checkpoints
-from mqar_bench.launching.executor import Begun, Lost, Note, Paused, Saved
+from mqar_bench.launching.executor import Begun, GaveUp, Lost, Note, Paused, Saved
 from mqar_bench.launching.watcher import Silent
 from mqar_bench.launching.worker import failure
 from mqar_bench.records.result import Provenance, RunResult, ScreenRecord
@@ -36,9 +36,13 @@ def done(of, seconds=1.0) -> RunResult:
 
 
 class Script:
-    """An executor: for each submission of a seed the events of one attempt, a poll for each event."""
+    """An executor: for each submission of a seed the events of one attempt, a poll for each event.
 
-    def __init__(self, slots=2, **attempts):
+    Of the runs under way it is the turn of the first, or of the last (-1), until that ends.
+    """
+
+    def __init__(self, slots=2, turn=0, **attempts):
+        self.turn = turn
         self.slots, self.closed, self.most = slots, False, 0
         self.attempts = {int(seed[1:]): deque(each) for seed, each in attempts.items()}
         self.tasks, self.under_way = [], []
@@ -51,10 +55,10 @@ class Script:
         self.most = max(self.most, len(self.under_way))
 
     def poll(self, tell):
-        of, events = self.under_way[0]
+        of, events = self.under_way[self.turn]
         event = events.popleft()
         if not events:
-            self.under_way.pop(0)
+            self.under_way.pop(self.turn)
         tell(of.run_id, done(of) if event == "done" else event)
 
     def close(self):
@@ -70,6 +74,9 @@ class Listener(Silent):
 
     def retry(self, run_id, reason, attempt):
         self.told.append(("retry", reason, attempt))
+
+    def drop(self, run_id):
+        self.told.append(("drop",))
 
     def pause(self, run_id, fraction):
         self.told.append(("pause", fraction))
@@ -114,6 +121,7 @@ def play(store, monkeypatch):
 
 
 DEAD = Lost("the worker died", 2.0)
+STEP = Progress(0.1, 0, 1.0, None)
 
 
 def test_a_lost_run_goes_on_from_its_checkpoint(play, store):
@@ -135,6 +143,99 @@ def test_a_run_that_is_always_lost_is_given_up(play, store, retries):
     assert record.lost and record.error == "the worker died" and len(record.retries) == retries + 1
     assert len(summary.failed) == 1 and len(summary.done) == 1
     assert sum(task.config.train.seed == 1 for task in script.tasks) == retries + 1
+
+
+def tries(script, seed):
+    return sum(task.config.train.seed == seed for task in script.tasks)
+
+
+def test_a_loss_of_all_is_not_counted_as_a_run_s_own(play, store):
+    everything = Lost("Ray was lost", 2.0, blameless=True)
+    script = Script(s1=[[Saved(b"half", 0.5), everything], [everything], [everything], ["done"]])
+    summary, told = play(script, 1, 2, retries=0)
+    assert len(summary.done) == 2 and tries(script, 1) == 4 and script.tasks[-1].checkpoint == b"half"
+    assert [line.rpartition(": ")[2] for line in store.read(config(1)).retries] == ["Ray was lost"] * 3
+    assert not any(kind == "retry" for kind, *_ in told)  # one line for all of them is told by others
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["begun", "never begun"])
+def test_the_first_few_that_all_die_end_the_launch(play, store, begun):
+    attempt = [Begun(), DEAD] if begun else [DEAD]
+    script = Script(slots=1, **{f"s{seed}": [attempt] * 9 for seed in range(1, 10)})
+    summary, told = play(script, *range(1, 10), retries=1)
+    assert [task.config.train.seed for task in script.tasks] == [1, 1, 2, 2, 3, 3]
+    assert summary.stopped == "3 runs in a row did not live to a first step (the worker died)"
+    assert summary.in_vain == begun and summary.done == ()
+    records = {result.config.train.seed: result for result in store.results()[0]}
+    # what died in code that it had a part in may be to blame; of what has not come so far there is nothing to record
+    assert set(records) == ({1, 2, 3} if begun else set()) and all(each.lost for each in records.values())
+    assert {c.train.seed for c in summary.left} == set(range(1, 10)) - set(records)
+    assert len(summary.failed) == len(records)
+
+
+def test_a_single_run_that_never_begins_is_not_failed(play, store):
+    summary, _ = play(Script(s1=[[DEAD]] * 9), 1, retries=2)
+    assert len(summary.left) == 1 and summary.failed == () and store.results() == ([], []) and not summary.in_vain
+    assert summary.stopped == "1 run in a row did not live to a first step (the worker died)"
+
+
+def test_one_step_of_any_run_shows_that_the_others_died_by_themselves(play, store):
+    script = Script(slots=1, s1=[[DEAD]] * 9, s2=[[DEAD]] * 9, s3=[[STEP, "done"]], s4=[[DEAD]] * 9, s5=[["done"]])
+    summary, told = play(script, 1, 2, 3, 4, 5, retries=0)
+    assert {result.config.train.seed for result in summary.failed} == {1, 2, 4} and len(summary.done) == 2
+    assert summary.left == () and summary.stopped == ""
+    order = [event for event in told if event[0] in ("failed", "done")]
+    assert order == [("failed", 1), ("failed", 2), ("done", 3), ("failed", 4), ("done", 5)]
+
+
+@pytest.mark.parametrize("last", ["done", Saved(b"half", 0.5)], ids=["done", "on its way"])
+def test_what_runs_is_let_run_and_may_prove_that_runs_can(play, store, last):
+    deaths = {f"s{seed}": [[DEAD]] * 9 for seed in range(2, 7)}
+    script = Script(slots=4, turn=-1, s1=[[Begun(), Note("slow"), last, "done"][: 3 + (last != "done")]], **deaths)
+    summary, _ = play(script, *range(1, 8), retries=0)
+    # the fourth to sixth had died before it stepped, so that the seventh was begun only after that
+    assert [task.config.train.seed for task in script.tasks] == list(range(1, 8))
+    assert {result.config.train.seed for result in summary.failed} == set(range(2, 7))
+    assert {result.config.train.seed for result in summary.done} == {1, 7} and summary.stopped == ""
+
+
+def test_after_those_that_died_another_mixer_has_its_turn_first(play, store, monkeypatch):
+    deaths = {f"s{seed}": [[Begun(), DEAD]] * 9 for seed in range(1, 5)}
+    script = Script(slots=1, **deaths)
+    monkeypatch.setattr(sweep, "_make", lambda *_: script)
+    other = RunConfig(sweep="grid", mixer="another", train={"seed": 9})
+    summary = launch([*map(config, range(1, 5)), other], store, retries=0)
+    assert [task.config.train.seed for task in script.tasks] == [1, 9, 2, 3, 4]
+    assert summary.done[0].config == other and len(summary.failed) == 4
+    assert summary.left == () and summary.stopped == "" and not summary.in_vain  # it got to the end
+
+
+def test_when_there_is_nothing_to_execute_runs_with_they_are_left(play, store):
+    class Gone(Script):
+        def poll(self, tell):
+            of, events = self.under_way[0]
+            if events == deque(["gone"]):
+                tell(of.run_id, Lost("Ray was lost", 1.0, blameless=True))
+                raise GaveUp("there is no Ray any more")
+            super().poll(tell)
+
+    script = Gone(slots=1, s2=[["gone"]])
+    summary, _ = play(script, 1, 2, 3)
+    assert summary.stopped == "there is no Ray any more" and not summary.in_vain and script.closed
+    assert [c.train.seed for c in summary.left] == [2, 3] and len(summary.done) == 1 and summary.failed == ()
+
+
+def test_while_no_slot_is_there_the_executor_is_asked_and_may_speak(play):
+    class Late(Script):
+        def poll(self, tell):
+            if self.slots:
+                super().poll(tell)
+            else:
+                tell("", Note("not yet"))
+                self.slots = 1
+
+    summary, told = play(Late(slots=0), 1)
+    assert len(summary.done) == 1 and ("note", "not yet") in told
 
 
 def test_a_run_that_fails_is_not_tried_again_in_the_same_launch(play, store):
