@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # Waiting threads sleep: spinning ones slow training several times over on few cores.
 export OMP_WAIT_POLICY = passive
 
-# Tests run file by file in so many processes.
-TEST_JOBS ?= 2
+# Tests run file by file in so many processes: more than there are cores, as those of the launcher mostly wait.
+TEST_JOBS ?= 4
 
 .PHONY: help demo test check proofs soak bench kernels clean
 help:

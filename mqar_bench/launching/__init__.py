@@ -1,4 +1,8 @@
-"""Running many configs: a loop (``sweep``) over an executor (``inline``, ``ray_core``), watched by ``progress``."""
+"""Running many configs: a ``loop`` over an executor (``inline``, ``ray_parent``), watched by ``progress``.
+
+Ray is kept at a distance: ``ray_parent`` gives the runs to a process (``ray_process``) that is a program of its own
+(``ray_child``), in which ``ray_core`` drives Ray.
+"""
 
 from mqar_bench.launching.budget import Budget
 from mqar_bench.launching.screen import Screening

@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 
 from mqar_bench.basics.errors import UsageError
+from mqar_bench.cli.launching import ExecutorName, Launcher
 from mqar_bench.config import RunConfig
-from mqar_bench.launching import launch, ray_core, sweep
+from mqar_bench.launching import Summary, launch, ray_core, sweep
 from mqar_bench.launching.executor import Task
 from mqar_bench.launching.progress import Display, Eta, Lines, label_runs, make_watcher
 from mqar_bench.launching.worker import execute, stream
@@ -230,6 +231,25 @@ def test_mistakes(store, monkeypatch):
     with pytest.raises(UsageError, match="ray is not installed: pip install ray, or use --executor inline"):
         launch([tiny()], store, "ray")
     assert store.results() == ([], [])
+
+
+@pytest.mark.parametrize(
+    "stopped, in_vain, failed, code",
+    [
+        ("", False, False, 3),
+        ("", False, True, 3),
+        ("there is no Ray", False, True, 3),  # trying again may help
+        ("3 runs died", True, True, 1),  # trying again is of no use
+    ],
+)
+def test_why_runs_are_left_and_the_exit_code(store, capsys, my_mixers, stopped, in_vain, failed, code):
+    launcher = Launcher(store, ExecutorName.inline, True, False, None, {})
+    lost = launch([tiny(f"{my_mixers}.Broken")], store, "inline").failed if failed else ()
+    summary = Summary(failed=lost, left=(tiny(), tiny(rate=2e-2)), stopped=stopped, in_vain=in_vain)
+    assert launcher.exit_code(summary) == code
+    why = f"stopped: {stopped}" if stopped else "the time is over"
+    assert capsys.readouterr().err == f"{why}: 2 runs are left; the same command goes on\n"
+    assert launcher.exit_code(Summary(failed=lost)) == len(lost) and capsys.readouterr().err == ""
 
 
 def test_threads_are_those_asked_for_and_then_as_before():

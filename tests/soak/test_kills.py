@@ -54,6 +54,7 @@ def test_whatever_is_killed_every_run_is_done_once(folder, drive, scaled, report
         for i in range(driver_kills):
             if i % 2:  # as it starts; helpers of Ray may then stay for a minute, and are waited for at the end
                 time.sleep(chance.uniform(0, START_SECONDS))
+                driver.family()  # seen while there is one
                 driver.process.kill()
             else:  # in the middle of it
                 enough = count() + runs // 10
