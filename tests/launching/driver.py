@@ -4,7 +4,6 @@ The settings, in JSON: ``save_every`` seconds, and for so many a cluster that wa
 """
 
 import json
-import signal
 import sys
 from functools import partial
 
@@ -19,7 +18,6 @@ file, settings, *sys.argv[1:] = sys.argv[1:]
 with open(file) as text:
     configs = [RunConfig.model_validate(each) for each in json.load(text)]
 sweeps.load = lambda *_: configs
-signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run in the background, where shells ignore it
 settings = json.loads(settings)
 loop.Task = partial(Task, save_every=settings["save_every"])
 ray_parent.REJOIN_SECONDS = settings["rejoin"]
