@@ -24,7 +24,7 @@ SMALL = {
     "ramnet": {"order": 2, "top_k": 4, "backend": "reference"},
 }
 VALUES = [
-    *(None, True, False, "", "8", "identity", "sum", "triton", [1], {"a": 1}),
+    *(None, True, False, "", "8", "identity", "sum", "fade", "triton", [1], {"a": 1}),
     *(0, -1, 1, 3, 8, 16, 2**16 + 1, 2**20 + 1, 2**31, 2**63, 10**400),
     *(0.0, -0.5, 0.5, 1.5, 1e-320, 1e308, math.inf, math.nan),
 ]
