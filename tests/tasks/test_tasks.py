@@ -179,7 +179,7 @@ BITS = {
 def test_tasks_keep_their_bits(name: str) -> None:
     config = TASKS[name](num_examples=50)  # type: ignore[call-arg]
     bits = hashlib.sha256(b"".join(part.numpy().astype("<i4").tobytes() for part in arrays(config.build(123))))
-    assert bits.hexdigest()[:16] == BITS[name]
+    assert bits.hexdigest()[:16] == BITS.get(name)
 
 
 @every_task
