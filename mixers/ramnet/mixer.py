@@ -230,13 +230,17 @@ class RAMNet(SequenceMixer):
         logits = self._digits(proj(x)) * alpha.exp()[:, None, None]
         cape = (position, self.cape) if self.cape_heads else ()
         weights, slots = decode_address(logits, kept, self.backend, *cape)
-        share = torch.ones(kept, device=x.device)
-        share[top_k:] = self.extra_share
         fading = self.extra_share < 1 and kept > top_k
+        counted = weights
+        if fading:
+            share = torch.ones(kept, device=x.device)
+            share[top_k:] = self.extra_share
+            counted = weights * share
         if self.normalize_reads and proj is self.q_proj:
-            weights = weights / (weights * share if fading else weights).sum(-1, keepdim=True)
+            total = counted.sum(-1, keepdim=True)
+            weights, counted = weights / total, counted / total
         if fading:  # the forward pass sees a share of the slots above top_k, the gradient all of them
-            weights = weights - ((1 - share) * weights).detach()
+            weights = weights - (weights - counted).detach()
         return weights, slots
 
     def _digits(self, x: Tensor) -> Tensor:

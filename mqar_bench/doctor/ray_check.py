@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import socket
 import sys
 import textwrap
 from typing import Any
@@ -15,11 +14,18 @@ from mqar_bench.basics.machine.hardware import show_bytes
 from mqar_bench.basics.machine.processes import Ended, run_bounded
 from mqar_bench.basics.machine.software import ROOT
 from mqar_bench.doctor.sections import Check
-from mqar_bench.launching.ray_trouble import ELSEWHERE, LITTLE_DISK, ROOM, TOKEN, find_hint, temporary_folder
+from mqar_bench.launching.ray_trouble import (
+    ELSEWHERE,
+    LITTLE_DISK,
+    ROOM,
+    TOKEN,
+    find_hint,
+    temporary_folder,
+    unreachable,
+)
 
 #: A private Ray starts in about ten seconds on two cores.
 START_SECONDS = 60.0
-CONNECT_SECONDS = 5.0
 #: An error is told up to here; JSON has it all.
 LONGEST = 240
 
@@ -83,10 +89,7 @@ def check_address(address: str) -> list[Check]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         return [Check(name, "is no address", "FIX", "give HOST:PORT, as `ray start` prints it, or auto")]
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if reason := unreachable(address):
         fix = "see that `ray start --head` runs there with this address and port, and that no firewall is between"
         return [Check(name, f"cannot be reached: {reason}", "FIX", fix)]
     return []

@@ -17,7 +17,7 @@ from mqar_bench.launching.watcher import Watcher
 from mqar_bench.launching.worker import failure
 from mqar_bench.records.result import RunResult, ScreenRecord, now
 from mqar_bench.records.store import Store, StoreError
-from mqar_bench.training.loop import Progress
+from mqar_bench.training.session import Progress
 
 #: How often to look whether runs of another process have ended.
 ELSEWHERE_SECONDS = 1.0

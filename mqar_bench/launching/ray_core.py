@@ -14,7 +14,8 @@ from mqar_bench.basics.errors import UsageError, describe
 from mqar_bench.basics.machine.software import git_state
 from mqar_bench.config import DataConfig, RunConfig
 from mqar_bench.launching.executor import Event, Lost, Note, Paused, Task, Tell
-from mqar_bench.launching.ray_start import dead_part, import_ray, is_away, join, start
+from mqar_bench.launching.ray_start import dead_part, import_ray, join, start
+from mqar_bench.launching.ray_trouble import unreachable
 from mqar_bench.launching.share import Arrays, to_arrays
 from mqar_bench.launching.silence import Silence
 from mqar_bench.launching.worker import failure
@@ -170,7 +171,7 @@ class RayExecutor:
         while self._owns_ray and time.monotonic() < until:
             self._check_alive()
             time.sleep(0.05)
-        if self._address and (reason := is_away(self._address)):
+        if self._address and (reason := unreachable(self._address).lower()):
             raise RayDied(reason)
         self._counted = (time.monotonic(), self._count_slots())  # which only a head that is there can tell
 

@@ -14,8 +14,7 @@ from mqar_bench.config import RunConfig
 from mqar_bench.launching.executor import Event, Executor, GaveUp, Lost, Note, Paused, Saved, Task, Tell
 from mqar_bench.launching.ray_core import POLL_SECONDS, RayExecutor
 from mqar_bench.launching.ray_process import Child, ChildLost, StartRefused
-from mqar_bench.launching.ray_start import is_away
-from mqar_bench.launching.ray_trouble import FULL_DISK, LITTLE_DISK, lack_of_space
+from mqar_bench.launching.ray_trouble import FULL_DISK, LITTLE_DISK, lack_of_space, unreachable
 from mqar_bench.launching.silence import show_span
 from mqar_bench.records.result import RunResult
 
@@ -174,7 +173,7 @@ class RayParent:
         return f"{self._name} was lost ({why}): {back}{again}"
 
     def _is_away(self) -> str:
-        return is_away(self._address) if self._address is not None else ""
+        return unreachable(self._address).lower() if self._address is not None else ""
 
     def _lack_of_space(self, least: int = FULL_DISK) -> str:
         """In the folder of our own Ray; what a cluster's machines have is not seen from here."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,14 +14,14 @@ from typing import Any
 
 from mqar_bench.basics.errors import UsageError, describe
 from mqar_bench.config import RunConfig
-from mqar_bench.launching.ray_trouble import ROOM, find_hint, lack_of_space
+from mqar_bench.launching.ray_trouble import ROOM, find_hint, lack_of_space, unreachable
 from mqar_bench.launching.share import data_bytes
 from mqar_bench.launching.ship import gather
 
 #: For configs, events and checkpoints, besides the task data: about the least that Ray takes.
 OBJECT_STORE_BYTES = 80 * 2**20
-#: How long a cluster may take to be reached, and to answer.
-CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 30.0
+#: How long a cluster may take to answer.
+ANSWER_SECONDS = 30.0
 
 QUIET = {"namespace": "mqar-bench", "log_to_driver": False, "logging_level": logging.ERROR}
 TOKEN_HINT = (
@@ -106,20 +105,9 @@ def describe_end(code: int | None) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
-def is_away(address: str) -> str:
-    """Why nothing listens at an address of the form ``host:port``, in one line; empty if something does."""
-    host, _, port = address.rpartition(":")
-    if port.isdecimal():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            return str(getattr(error, "strerror", None) or error).lower()
-    return ""
-
-
 def _refusal(address: str) -> str:
     """Why the cluster cannot be joined, in one line, found out in another process; empty if it can be."""
-    if reason := is_away(address):
+    if reason := unreachable(address).lower():
         return reason
     command = [sys.executable, "-c", ASK, address]
     tries = os.environ | {"RAY_NUM_REDIS_GET_RETRIES": "3"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -22,6 +23,9 @@ FOLDERS = (
 )
 ELSEWHERE = "export RAY_TMPDIR=A_SHORT_PATH, on a disk with room"
 ROOM = f"free some, or {ELSEWHERE}"
+
+#: How long a cluster may take to be reached.
+CONNECT_SECONDS = 5.0
 
 #: What to do about errors, by a part of their text in lower case; the first that occurs counts.
 HINTS = {
@@ -42,6 +46,17 @@ def find_hint(error: str, address: str | None) -> str | None:
     """What to do about an error of Ray's, by its whole text; ``None`` if it is not known."""
     known = next((hint for part, hint in HINTS.items() if part in error.lower()), None)
     return None if known is None else known.replace("ADDR", address or "ADDR")
+
+
+def unreachable(address: str) -> str:
+    """Why nothing listens at an address of the form ``host:port``, in the system's words; empty if something does."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return ""
 
 
 def temporary_folder() -> Path:

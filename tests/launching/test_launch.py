@@ -19,6 +19,7 @@ from mqar_bench.launching.worker import execute, stream
 from mqar_bench.records.result import RunResult
 from mqar_bench.records.store import Store, StoreError
 from mqar_bench.training.session import Progress
+from tests.launching.family import descendants, is_running
 
 MIXERS = """
 import os
@@ -329,27 +330,6 @@ def test_ray(store, my_mixers):
     while left := {pid for pid in watcher.family if is_running(pid)}:
         assert time.monotonic() < deadline, [Path(f"/proc/{pid}/cmdline").read_text() for pid in left]
         time.sleep(0.1)
-
-
-def descendants(pid):
-    """Processes started by this one, by those, and so on."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {pid}
-
-
-def is_running(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_labels_tell_the_runs_of_a_mixer_apart():

@@ -12,27 +12,10 @@ from mqar_bench.launching.checkpoints import Checkpoints
 from mqar_bench.launching.executor import Begun, GaveUp, Lost, Note, Paused, Saved
 from mqar_bench.launching.watcher import Silent
 from mqar_bench.launching.worker import failure
-from mqar_bench.records.result import Provenance, RunResult, ScreenRecord
+from mqar_bench.records.result import ScreenRecord
 from mqar_bench.records.store import Store, StoreError
 from mqar_bench.training.session import Progress
-
-MADE = Provenance(
-    device="",
-    threads=1,
-    python="",
-    versions={},
-    git_commit=None,
-    git_dirty=None,
-    started_at="2026-01-01T00:00:00+00:00",
-)
-
-
-def config(seed) -> RunConfig:
-    return RunConfig(sweep="grid", train={"seed": seed})
-
-
-def done(of, seconds=1.0) -> RunResult:
-    return RunResult(run_id=of.run_id, status="done", config=of, provenance=MADE, accuracy=0.5, seconds=seconds)
+from tests.launching.grid import MADE, config, done
 
 
 class Script:

@@ -14,17 +14,17 @@ import pytest
 from rich.console import Console
 
 from mqar_bench.basics.errors import UsageError
-from mqar_bench.config import RunConfig
 from mqar_bench.launching import launch, ray_parent, ray_process
 from mqar_bench.launching.budget import Budget
 from mqar_bench.launching.executor import Begun, Lost, Saved
 from mqar_bench.launching.progress import Lines
 from mqar_bench.launching.ray_child import Died, Ready, Refused
-from mqar_bench.records.result import Provenance, RunResult
+from mqar_bench.records.result import RunResult
 from mqar_bench.records.store import Store
 from mqar_bench.training.session import Progress
 from tests.launching import fake_child
 from tests.launching.family import CAN_WATCH, descendants, session
+from tests.launching.grid import config, done
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(not CAN_WATCH, reason="watches processes through /proc")
@@ -34,24 +34,6 @@ import json, runpy, sys
 sys.argv = ["", str(json.loads(sys.argv[1])[0]), {{folder!r}}]
 runpy.run_path({fake_child.__file__!r}, run_name="__main__")
 """
-MADE = Provenance(
-    device="",
-    threads=1,
-    python="",
-    versions={},
-    git_commit=None,
-    git_dirty=None,
-    started_at="2026-01-01T00:00:00+00:00",
-)
-
-
-def config(seed) -> RunConfig:
-    return RunConfig(sweep="grid", train={"seed": seed})
-
-
-def done(seed):
-    of = config(seed)
-    return RunResult(run_id=of.run_id, status="done", config=of, provenance=MADE, accuracy=0.5, seconds=1.0)
 
 
 class Stage:
@@ -123,7 +105,7 @@ assert list(HOW) == [loss.__name__ for loss in fake_child.LOSSES]
 def test_whatever_becomes_of_it_the_launch_goes_on(stage, loss):
     saved = [(1, Begun()), (1, Progress(0.5, 0, 1.0, None)), (1, Saved(b"half", 0.5))]
     stage.life(saved, loss=loss)
-    stage.life([(1, done(1)), (2, done(2))])
+    stage.life([(1, done(config(1))), (2, done(config(2)))])
     summary = stage.launch(1, 2, retries=0)  # which it does not count as
     assert len(summary.done) == 2 and summary.failed == summary.left == () and len(stage.started) == 2
     told = f"[0/2] Ray was lost ({HOW[loss]}): 2 runs go back to the last checkpoint, and a new one starts"
@@ -151,11 +133,11 @@ def test_it_is_not_tried_for_ever(stage, is_there):
     assert len(stage.lines) == ray_parent.MOST_LOSSES - 1  # the last is for whoever launched it to tell
 
 
-@pytest.mark.parametrize("kept", [Saved(b"half", 0.5), done(1)], ids=["a checkpoint", "a record"])
+@pytest.mark.parametrize("kept", [Saved(b"half", 0.5), done(config(1))], ids=["a checkpoint", "a record"])
 def test_what_is_kept_in_between_counts(stage, kept):
     for i in range(2 * ray_parent.MOST_LOSSES - 2):
         stage.life([(1, kept)] if i == ray_parent.MOST_LOSSES - 1 else [])
-    stage.life([(2, done(2))] if isinstance(kept, RunResult) else [(1, done(1)), (2, done(2))])
+    stage.life([(2, done(config(2)))] if isinstance(kept, RunResult) else [(1, done(config(1))), (2, done(config(2)))])
     assert len(stage.launch(1, 2).done) == 2
 
 
@@ -185,7 +167,7 @@ def test_what_the_user_has_to_mend(stage, was_there):
 def test_a_dead_agent_is_named(stage):
     (stage.folder / "raylet.err").write_text("exited immediately, agent_name = runtime_env_agent.\nThe raylet fate ...")
     stage.life()
-    stage.life([(1, done(1))])
+    stage.life([(1, done(config(1)))])
     assert len(stage.launch(1).done) == 1
     assert "(its runtime_env_agent ended, and with it all the rest): 1 run goes back" in stage.lines[0]
 
@@ -195,7 +177,7 @@ def test_what_the_process_says_of_its_end_is_told(stage):
     stage.life()
     first, slots, _, loss = stage.lives.pop()
     stage.lives.append((first, slots, [[pickle.dumps(died)]], loss))
-    stage.life([(1, done(1))])
+    stage.life([(1, done(config(1)))])
     assert len(stage.launch(1).done) == 1
     assert "Ray was lost (its gcs_server was ended by signal 9): " in stage.lines[0]
 
@@ -215,7 +197,7 @@ def test_a_cluster_is_joined_again(stage, head):
     stage.life([(1, Begun())])
     stage.life(first=False)  # not yet
     stage.life(first=Refused("cannot join it"))
-    stage.life([(1, done(1))])
+    stage.life([(1, done(config(1)))])
     assert len(stage.launch(1, address=(address := address_of(head))).done) == 1
     told = f"[0/1] the Ray cluster at {address} was lost (the process that drives it ended with code 3): "
     again = f"[0/1] joined the Ray cluster at {address} again"
@@ -280,7 +262,7 @@ def test_little_space_is_told_at_first_and_none_with_a_loss(stage, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(stage.folder))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free, 2**20)))
     stage.life([(1, Begun()), (1, Progress(0.1, 0, 1.0, None)), (1, Lost("it died", 1.0))], [(1, Begun())])
-    stage.life([(1, done(1))])
+    stage.life([(1, done(config(1)))])
     assert len(stage.launch(1).done) == 1
     folder = f"Ray's temporary folder {stage.folder} has"
     first, second, third, _ = stage.lines
