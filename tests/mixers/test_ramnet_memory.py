@@ -46,6 +46,9 @@ def outputs_and_gradients(backend, inputs, M, gamma, proxy, initial, eps=1e-3):
         dict(T=63, K=3, R=5, D=24, M=16),
         dict(T=130, K=8, R=2, D=7, M=8),
         dict(T=40, hot=True),
+        dict(T=5, K=2, R=3, D=33, M=64),
+        dict(T=20, K=5, R=4, D=48, M=12),
+        dict(T=9, K=4, R=4, D=32, M=6),
     ],
     ids=lambda s: "-".join(f"{k}{v}" for k, v in s.items()),
 )
@@ -57,6 +60,39 @@ def test_engine_equals_reference(size, gamma, proxy, initial):
     assert expected.keys() == got.keys()
     for name in expected:
         torch.testing.assert_close(got[name], expected[name], rtol=1e-9, atol=1e-11, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("initial", [False, True], ids=["blank", "given-state"])
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 2.5])
+def test_gradients_where_a_write_leaves_little_or_nothing(gamma, initial):
+    w, w_idx, *rest = draw(60, K=4, R=4, D=20, M=9)
+    around = torch.tensor([0.0, 0.45, 0.5, 0.55, 1 - 1e-9, 1.0], dtype=torch.float64)
+    w = around[torch.randint(len(around), w.shape, generator=torch.Generator().manual_seed(3))]
+    inputs = w, w_idx, *rest
+    expected = outputs_and_gradients("reference", inputs, 9, gamma, True, initial)
+    got = outputs_and_gradients("cpu", inputs, 9, gamma, True, initial)
+    for name in expected:
+        torch.testing.assert_close(got[name], expected[name], rtol=1e-9, atol=1e-11, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    inputs = draw(50, K=4, R=5, D=20, M=16, dtype=torch.float32)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for n in (1, 2, 5):
+            torch.set_num_threads(n)
+            results.append(outputs_and_gradients("cpu", inputs, 16, 1.0, True, True))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(other[name], t) for other in results[1:] for name, t in results[0].items())
+
+
+def test_slots_of_32_and_64_bits_are_the_same():
+    w, w_idx, r, r_idx, *rest = draw(20)
+    wide = outputs_and_gradients("cpu", (w, w_idx, r, r_idx, *rest), 9, 1.0, True, True)
+    narrow = outputs_and_gradients("cpu", (w, w_idx.int(), r, r_idx.int(), *rest), 9, 1.0, True, True)
+    assert all(torch.equal(narrow[name], t) for name, t in wide.items())
 
 
 def test_float32_error_is_at_most_twice_pytorchs():
