@@ -2,11 +2,15 @@
 
 import itertools
 
+import numba
+import numpy as np
 import pytest
 import torch
 
 from mixers.ramnet import decode_address
 from mixers.ramnet.address import cyclic_shift, product_log_softmax
+from mixers.ramnet.lanes import LANES, exponential, load, store
+from mixers.ramnet.network import merge
 
 # U, d_p, K
 SIZES = [
@@ -20,6 +24,13 @@ SIZES = [
     (6, 2, 64),
     (10, 2, 5),
     (2, 64, 8),
+    (4, 4, 64),
+    (5, 4, 128),
+    (3, 3, 27),
+    (3, 5, 100),
+    (2, 17, 5),
+    (2, 32, 33),
+    (3, 4, 1),
 ]
 SIZE_IDS = [f"{p}^{u}-top{k}" for u, p, k in SIZES]
 
@@ -48,6 +59,7 @@ def test_merging_equals_brute_force_over_all_slots(order, sub_dim, top_k):
     best = everything.topk(top_k, -1)
     torch.testing.assert_close(weights, best.values)
     assert torch.equal(slots.sort(-1).values, best.indices.sort(-1).values)
+    assert weights.diff(dim=-1).le(0).all()
     torch.testing.assert_close(everything.gather(-1, slots), weights)
 
 
@@ -66,6 +78,68 @@ def test_closed_form_gradient_equals_autograd(order, sub_dim, top_k):
 def test_equal_weights_go_to_the_lower_slot(backend):
     _, slots = decode_address(torch.zeros(2, 5, 4), 16, backend)
     assert torch.equal(slots, torch.arange(16).expand(2, 16))
+
+
+@pytest.mark.parametrize("flat", [(0,), (2,), (0, 1), (1, 3), (0, 2, 3)], ids=str)
+@pytest.mark.parametrize("top_k", [1, 7, 64, 256])
+def test_equal_weights_of_some_digits_are_in_the_references_order(flat, top_k):
+    x = logits(4, 4)
+    x[..., list(flat), :] = 0.5
+    _, expected = decode_address(x, top_k, "reference")
+    assert torch.equal(decode_address(x, top_k, "cpu")[1], expected)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_bad_row_leaves_the_others_alone(bad, dtype):
+    x = logits(3, 4, lead=(40,)).to(dtype)
+    spoilt = x.clone()
+    spoilt[17] = bad
+    others = torch.arange(40) != 17
+    for got, expected in zip(decode_address(spoilt, 9, "cpu"), decode_address(x, 9, "cpu"), strict=True):
+        assert torch.equal(got[others], expected[others])
+    weights, slots = decode_address(spoilt, 9, "cpu")
+    assert weights[17].isnan().all() and slots[17].ge(0).all() and slots[17].lt(64).all()
+
+
+def test_a_digit_of_no_weight_has_none():
+    x = logits(3, 4, lead=(40,)).float()
+    x[:, 1, 2] = -float("inf")
+    weights, slots = decode_address(x, 64, "cpu")
+    assert weights[:, 48:].eq(0).all() and (slots[:, 48:] // 4 % 4).eq(2).all()
+    torch.testing.assert_close(weights, decode_address(x, 64, "reference")[0])
+
+
+def test_networks_merge_runs_of_any_lengths():
+    """By the 0-1 principle: what orders all runs of zeros and ones orders all runs."""
+    for m, n in itertools.product(range(1, 10), repeat=2):
+        pairs = []
+        places = merge(list(range(m)), list(range(m, m + n)), pairs)
+        assert sorted(places) == list(range(m + n))
+        for i, j in itertools.product(range(m + 1), range(n + 1)):
+            values = [1] * i + [0] * (m - i) + [1] * j + [0] * (n - j)
+            for a, b in pairs:
+                values[a], values[b] = max(values[a], values[b]), min(values[a], values[b])
+            assert [values[place] for place in places] == [1] * (i + j) + [0] * (m + n - i - j)
+
+
+@pytest.mark.parametrize("dtype, ulps", [(np.float32, 2), (np.float64, 2)], ids=["float32", "float64"])
+def test_exponential(dtype, ulps):
+    @numba.njit
+    def run(x, y):
+        for i in range(0, x.size, LANES):
+            store(y, i, exponential(load(x, i)))
+
+    x = np.linspace(-87, 80, LANES * 10_000).astype(dtype)
+    y = np.empty_like(x)
+    run(x, y)
+    exact = np.exp(x.astype(np.longdouble))
+    assert np.all(np.abs(y - exact) <= ulps * np.spacing(exact.astype(dtype)))
+    x = np.resize(np.array([-np.inf, -1e30, -1000, -100, 0, np.nan], dtype), LANES)
+    y = np.empty_like(x)
+    run(x, y)
+    np.testing.assert_allclose(y, np.exp(x), rtol=1e-6, atol=1e-45)
+    assert y[4] == 1
 
 
 def test_float32_error_is_at_most_twice_pytorchs():
@@ -87,13 +161,14 @@ def test_a_slice_of_a_larger_tensor_is_taken_as_it_is():
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
-    x = logits(4, 4, lead=(33, 3))
+    x = logits(4, 4, lead=(33, 3)).requires_grad_()
     threads = torch.get_num_threads()
     results = []
     try:
         for n in (1, 2, 5):
             torch.set_num_threads(n)
-            results.append(decode_address(x, 8, "cpu"))
+            weights, slots = decode_address(x, 8, "cpu")
+            results.append((weights, slots, *torch.autograd.grad(weights.square().sum(), x)))
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
