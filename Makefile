@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 # Waiting threads sleep: spinning ones slow training several times over on few cores.
 export OMP_WAIT_POLICY = passive
 
-# Tests run file by file in so many processes: more than there are cores, as those of the launcher mostly wait.
-TEST_JOBS ?= 4
+# Tests run in so many processes: more than there are cores, as those of the launcher mostly wait.
+TEST_JOBS ?= 3
+# A thread each, or the processes wait for one another.
+test: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check proofs soak bench kernels clean
 help:
@@ -31,7 +33,7 @@ demo: $(VENV)/.ready
 	$(BIN)/mqar-bench plot fig3 --scale demo --results demo/results --out demo/figures
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

@@ -35,9 +35,9 @@ BIG = DEVICE == "cuda"
 SIZES = {
     "T1": dict(T=1),
     "T3-K1-D1": dict(T=3, K=1, R=1, D=1, M=2),
-    "T63-R5-D24": dict(T=63, K=3, R=5, D=24, M=16),
-    "T130-K2-D7": dict(T=130, K=2, R=3, D=7, M=8),
-    "hot": dict(T=50, K=3, R=3, hot=True),
+    "T63-R5-D24": dict(T=63, K=3, R=5, D=24, M=16, B=1),
+    "T130-K2-D7": dict(T=130, K=2, R=3, D=7, M=8, B=1),
+    "hot": dict(T=50, K=3, R=3, B=1, hot=True),
     "never-written": dict(T=20, K=1, R=8, M=64),
     "D130": dict(T=9, D=130),
 }
