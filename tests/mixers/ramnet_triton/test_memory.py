@@ -19,7 +19,7 @@ def test_memory_with_states(size, short_chunks):
     compare(draw(**size), gamma=0.5, initial=True, final=True)
 
 
-@pytest.mark.parametrize("size", [dict(T=40, K=3, R=5, D=24, M=16), dict(T=40, hot=True)], ids=["T40-R5-D24", "hot"])
+@pytest.mark.parametrize("size", [dict(T=30, K=3, R=5, D=24, M=16), dict(T=30, hot=True)], ids=["T30-R5-D24", "hot"])
 @pytest.mark.parametrize("gamma, proxy", [(1.0, True), (0.0, True), (2.5, False)])
 def test_memory_from_blank(size, gamma, proxy, short_chunks):
     compare(draw(**size, B=1), gamma=gamma, proxy=proxy, initial=False, final=False)
