@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mqar_bench.analysis.report.claims import Claim
     from mqar_bench.analysis.report.markdown import Section
+    from mqar_bench.config import RunConfig
     from mqar_bench.records.result import RunResult
     from mqar_bench.records.store import Store
 
@@ -72,14 +73,28 @@ def reproduce(
     if train:
         resources = {"address": address, "jobs": jobs, "gpus_per_run": gpus_per_run, "retries": retries}
         launcher = Launcher(store, executor, quiet, False, make_budget(time_budget), resources)
-        for sweep in dict.fromkeys(sweep for name in wanted for sweep in plots.sweeps(name)):
+        for sweep, runs in _grids(wanted, scale, seeds, skip=not figures).items():
             print(f"sweep {sweep}", file=sys.stderr)
-            summary = launcher.launch(load_sweep(sweep, scale, seeds))
+            summary = launcher.launch(runs)
             code = max(code, launcher.exit_code(summary))
             if summary.stopped:  # the next one would come no further
                 break
     _report(store, wanted, scale)
     raise typer.Exit(code)
+
+
+def _grids(figures: list[str], scale: str, seeds: int, skip: bool) -> dict[str, list[RunConfig]]:
+    """The runs behind figures, by sweep. A sweep that has no such scale is an error, or passed over with ``skip``, if
+    another has it."""
+    import plots
+    import sweeps
+
+    named = dict.fromkeys(sweep for name in figures for sweep in plots.sweeps(name))
+    having = [sweep for sweep in named if scale in sweeps.scales(sweep)]
+    for sweep in named if skip and having else ():
+        if sweep not in having:
+            print(f"sweep {sweep} has no scale {scale}: left out", file=sys.stderr)
+    return {sweep: load_sweep(sweep, scale, seeds) for sweep in (having if skip and having else named)}
 
 
 def _report(store: Store, wanted: list[str], scale: str) -> None:

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 from typer.testing import CliRunner
 
@@ -63,3 +65,31 @@ def test_mistakes(reproduce):
     for words, message in ((["fig33"], "no figure named 'fig33'"), (["fig4", "--no-train"], "nothing to report")):
         result = reproduce(*words)
         assert result.exit_code == 2 and message in result.stderr.splitlines()[-1]
+
+
+class NoLauncher:
+    """Does nothing, of which all is done."""
+
+    def __init__(self, *_):
+        self.asked = []
+        NoLauncher.last = self
+
+    def launch(self, runs):
+        self.asked.append(runs[0].sweep)
+        return SimpleNamespace(stopped=False)
+
+    def exit_code(self, summary):
+        return 0
+
+
+def test_a_sweep_without_the_scale_is_left_out_unless_it_was_asked_for(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mqar_bench.cli.reproduce.Launcher", NoLauncher)
+    result = CliRunner().invoke(app, ["reproduce", "--scale", "demo"])
+    asked = NoLauncher.last.asked
+    assert {"fig3", "cape", "trainability"} < set(asked) and "published" not in asked
+    assert result.stderr.splitlines()[0] == "sweep published has no scale demo: left out"
+    for words in (["published", "--scale", "demo"], ["fig3", "published", "--scale", "demo"], ["--scale", "demos"]):
+        result = CliRunner().invoke(app, ["reproduce", *words])
+        assert result.exit_code == 2 and NoLauncher.last.asked == []
+        assert "has no scale 'demo" in result.stderr.splitlines()[-1]
