@@ -23,6 +23,7 @@ _PLOTS = {
         "fig4",
         "ablations",
         "trainability",
+        "token_wise",
         "per_setting",
         "lr",
         "cost",

@@ -19,7 +19,7 @@ SETTINGS = (
 )  # fmt: skip
 
 #: When training comes down to K slots: on the way, never, or at once.
-ANNEALING = SHRUNK, NEVER, AT_ONCE = "shrunk to K", "never shrunk", "K throughout"
+ANNEALING = SHRUNK, NEVER, AT_ONCE, FADED = "shrunk to K", "never shrunk", "K throughout", "faded to K"
 
 
 def settings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -35,39 +35,41 @@ def settings(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _settings(row: Mapping[Any, Any]) -> dict[str, Any]:
-    layer = _options(row, "")
+    layer = options(row, "")
     slots = layer["sub_dim"] ** layer["order"]
     train_top_k = layer["train_top_k"]
     head_v_dim = layer["head_v_dim"]
     names = row["stack"].split(" ")[:-1]
-    started = default_train_top_k(slots, layer["top_k"]) if train_top_k is None else train_top_k
-    cape = [_cape_heads(layer), *(_cape_heads(_options(row, f"{i}.")) for i, n in enumerate(names) if n == NAME)]
+    if train_top_k is None:
+        train_top_k = default_train_top_k(slots, layer["top_k"])
+    at_once, never = train_top_k == layer["top_k"], layer["anneal_start"] >= 1
+    cape = [_cape_heads(layer), *(_cape_heads(options(row, f"{i}.")) for i, n in enumerate(names) if n == NAME)]
     return {
         "design": design(row["stack"]) + (", with CAPE" if any(cape) else ""),
         "below": ", ".join(_describe(row, i, name) for i, name in enumerate(names)) or "nothing",
         "slots": slots,
         "cape": cape[0],
-        "train_top_k": started,
-        "annealing": ANNEALING[2 if started == layer["top_k"] else layer["anneal_start"] >= 1],
+        "train_top_k": train_top_k,
+        "annealing": AT_ONCE if at_once else NEVER if never else SHRUNK if layer["anneal"] == "shrink" else FADED,
         "head_v_dim": max(1, row["d_model"] // layer["num_heads"]) if head_v_dim is None else head_v_dim,
         **{name: layer[name] for name in ("order", "sub_dim", "top_k", "gamma", "alpha_init")},
         **{name: bool(layer[name]) for name in ("learnable_temperature", "proxy_gradient")},
     }
 
 
-def _options(row: Mapping[Any, Any], layer: str) -> dict[str, Any]:
+def options(row: Mapping[Any, Any], layer: str) -> dict[str, Any]:
     """All options of a RAM-Net; ``layer`` is what ``to_frame`` puts before their names."""
-    options = {}
+    found = {}
     for option in mixers.describe(NAME):
         value = row.get(f"option.{layer}{option.name}")
-        options[option.name] = option.default if value is None or pd.isna(value) else value
-    return options
+        found[option.name] = option.default if value is None or pd.isna(value) else value
+    return found
 
 
 def _describe(row: Mapping[Any, Any], i: int, name: str) -> str:
     if name != NAME:
         return design(f"{name} {NAME}").removeprefix("after ")
-    heads = _cape_heads(_options(row, f"{i}."))
+    heads = _cape_heads(options(row, f"{i}."))
     return f"RAM-Net, CAPE in {heads} head{'' if heads == 1 else 's'}" if heads else "RAM-Net without CAPE"
 
 

@@ -22,6 +22,7 @@ _SWEEPS = {
         "proxy_gradient",
         "trainability",
         "anneal",
+        "token_wise",
         "published",
     )
 }

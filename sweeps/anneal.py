@@ -1,4 +1,4 @@
-"""Accuracy against when training of RAM-Net comes down to K slots: from the start, on the way, or never; 64 slots."""
+"""Accuracy against how training of RAM-Net comes down to K of 64 slots: at once, fading, shrinking, or never."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ def configs(scale: str) -> list[RunConfig]:
     """At one learning rate; scoring always uses K."""
     designs = []
     for k in (2, 4, 8):
-        for recipe in ({}, {"anneal_start": 1.0, "anneal_end": 1.0}, {"train_top_k": k}):
+        ways = {"anneal": "fade"}, {"anneal": "shrink"}, {"anneal_start": 1.0, "anneal_end": 1.0}, {"train_top_k": k}
+        for recipe in ways:
             designs.append(behind_conv(order=3, top_k=k, **recipe))
     return runs("anneal", scale, designs, [1e-2])

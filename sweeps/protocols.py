@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.records.upgrade import ramnet_1
 from mqar_bench.tasks import MQARConfig
 
 SCALES = ("smoke", "demo", "laptop", "paper")
@@ -72,6 +73,11 @@ def run(sweep: str, scale: str, mixers: Sequence[MixerSpec], d_model: int, learn
     task = data(scale)
     model = ModelConfig(vocab_size=task.train[0].vocab_size, d_model=d_model, mixers=tuple(mixers))
     return RunConfig(sweep=sweep, scale=scale, data=task, model=model, train=training(scale, learning_rate))
+
+
+def first_ramnet(spec: MixerSpec) -> MixerSpec:
+    """RAM-Net as it began by default when its first records were made."""
+    return spec.model_copy(update={"options": ramnet_1(spec.options)})
 
 
 def with_seeds(configs: Iterable[RunConfig], seeds: int) -> list[RunConfig]:

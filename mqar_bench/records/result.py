@@ -13,8 +13,8 @@ from mqar_bench.basics.machine.hardware import device_name
 from mqar_bench.basics.machine.software import git_state, package_versions
 from mqar_bench.config import RunConfig
 
-#: Version of the record's form. A reader refuses records of another version.
-SCHEMA_VERSION = 1
+#: Version of the record's form. Earlier ones are read too (``records.upgrade``), later ones are refused.
+SCHEMA_VERSION = 2
 
 
 class Epoch(Frozen):
@@ -56,7 +56,7 @@ class RunResult(Frozen):
     lost. A failed run is ``lost`` where it did not fail itself: its process or machine died.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: str
     status: Literal["done", "failed"]
     config: RunConfig

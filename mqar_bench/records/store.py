@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from mqar_bench.basics.files import write_atomically
 from mqar_bench.config import RunConfig, content_id
 from mqar_bench.records.result import SCHEMA_VERSION, RunResult
+from mqar_bench.records.upgrade import STEPS, upgrade
 
 #: Which run a record is of: sweep, scale and run id.
 Key = tuple[str, str, str]
@@ -236,21 +237,24 @@ def _to_values(text: bytes) -> dict[str, Any]:
             raise _Measurement(f"measurements of {what}")
     if not isinstance(values, dict) or "schema_version" not in values:
         raise _NotARecord("not a record of a run (no schema_version)")
-    if values["schema_version"] != SCHEMA_VERSION:
-        version = reprlib.repr(values["schema_version"])
+    version = values["schema_version"]
+    if version != SCHEMA_VERSION and (type(version) is not int or version not in STEPS):
+        version = reprlib.repr(version)
         raise _NotARecord(f"a record of schema version {version}; this program reads {SCHEMA_VERSION}")
     return values
 
 
 def _to_result(values: dict[str, Any]) -> RunResult:
     try:
-        result = RunResult.model_validate(values)
+        result = RunResult.model_validate(values | {"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise _NotARecord(f"not a record of a run ({where}: {first['msg']})") from None
     if content_id(values["config"]) != result.run_id:
         raise _NotARecord(f"its config does not give its run_id {result.run_id} (edited?)")
+    if values["schema_version"] != SCHEMA_VERSION:
+        result = RunResult.model_validate(upgrade(values))
     # A setting added since the record was written has its default in it: same run, another hash today.
     return result.model_copy(update={"run_id": result.config.run_id})
 

@@ -27,7 +27,7 @@ def test_engines_agree_through_the_mixer():
 
 def test_all_slots_of_one_softmax_read_back_a_soft_lookup():
     """U = 1, K = M, gamma = 0: the read is a softmax-weighted mean over slots of weighted means of the values."""
-    mixer = make(order=1, sub_dim=6, top_k=6, gamma=0.0, num_heads=1, eps=1e-12, output_norm="identity").double()
+    mixer = make(order=1, sub_dim=6, top_k=6, gamma=0.0, num_heads=1, eps=1e-12).double()
     inputs = x().double()
     with record_access(mixer) as traces:
         out = mixer(inputs)
@@ -65,7 +65,7 @@ def test_recording_changes_nothing_and_ends():
 
 
 def test_training_starts_with_more_slots_and_ends_with_top_k():
-    mixer = make(order=4, sub_dim=4, top_k=8, anneal_start=0.25, anneal_end=0.75)
+    mixer = make(order=4, sub_dim=4, top_k=8, anneal="shrink", anneal_start=0.25, anneal_end=0.75)
     assert mixer.num_slots == 256 and mixer.train_top_k == 64
 
     def slots_used(progress, training=True):
@@ -87,7 +87,7 @@ def test_without_progress_training_uses_top_k():
 
 
 def test_without_progress_a_number_of_steps_will_do():
-    mixer = make(order=4, sub_dim=4, top_k=8, anneal_start=0.25, anneal_end=0.75, anneal_steps=4)
+    mixer = make(order=4, sub_dim=4, top_k=8, anneal="shrink", anneal_start=0.25, anneal_end=0.75, anneal_steps=4)
 
     def slots_used():
         with record_access(mixer) as traces:

@@ -48,10 +48,10 @@ def test_every_ablation_has_its_lines():
         ],
         "temperature": [r"$\alpha$ fixed", r"$\alpha$ learnable"],
         "proxy_gradient": ["true gradient", "proxy gradient"],
-        "anneal": [f"{how}, $M$ = 64" for how in ("K throughout", "never shrunk", "shrunk to K")],
+        "anneal": [f"{how}, $M$ = 64" for how in ("K throughout", "faded to K", "never shrunk", "shrunk to K")],
     }
     counts = table.groupby("sweep").size().to_dict()
-    assert counts == {"gamma": 8, "cape": 12, "temperature": 8, "proxy_gradient": 6, "anneal": 9}
+    assert counts == {"gamma": 8, "cape": 12, "temperature": 8, "proxy_gradient": 6, "anneal": 12}
     assert (table["variants"] == 1).all()  # no two models of a sweep fall on one point
 
 

@@ -9,7 +9,7 @@ def settings(*runs):
 
 
 def test_what_a_config_leaves_out_has_the_mixers_defaults():
-    (row,) = settings(config("ramnet", order=3), config("attention")).to_dict("records")
+    (row,) = settings(config("ramnet", order=3, anneal="fade"), config("attention")).to_dict("records")
     mixer = RAMNet(64, order=3)
     assert (row["slots"], row["top_k"], row["train_top_k"]) == (64, mixer.top_k, mixer.train_top_k)
     assert (row["head_v_dim"], row["gamma"], row["cape"]) == (mixer.head_v_dim, mixer.gamma, mixer.cape_heads)
@@ -30,10 +30,18 @@ def test_options_that_are_given_are_taken_also_where_other_runs_lack_them():
 
 
 def test_annealing_is_on_the_way_never_or_over_at_once():
-    given = ({}, {"anneal_start": 1.0, "anneal_end": 1.0}, {"train_top_k": 4}, {"top_k": 16})
+    given = ({}, {"anneal_start": 1.0, "anneal_end": 1.0}, {"train_top_k": 4}, {"top_k": 32})
     rows = settings(*(config("ramnet", **({"order": 3, "sub_dim": 4, "top_k": 4} | options)) for options in given))
-    # 16 of 64 is what training starts with by default
-    assert rows["annealing"].tolist() == ["shrunk to K", "never shrunk", "K throughout", "K throughout"]
+    # 32 of 64 is what training starts with by default
+    assert rows["annealing"].tolist() == ["faded to K", "never shrunk", "K throughout", "K throughout"]
+    assert rows["train_top_k"].tolist() == [32, 32, 4, 32]
+
+
+def test_annealing_by_name():
+    given = ({"anneal": "fade"}, {"anneal": "shrink"}, {"anneal": "fade", "top_k": 32})
+    rows = settings(*(config("ramnet", **({"order": 3, "sub_dim": 4, "top_k": 4} | options)) for options in given))
+    assert rows["annealing"].tolist() == ["faded to K", "shrunk to K", "K throughout"]
+    assert rows["train_top_k"].tolist() == [32, 32, 32]
 
 
 def test_layers_below_are_described_with_their_cape():

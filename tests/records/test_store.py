@@ -77,8 +77,8 @@ def test_a_writer_interrupted_half_way_leaves_the_old_record_and_nothing_else(st
         ('{"hello": 1}', "no schema_version"),
         ("[1]", "no schema_version"),
         (
-            json.dumps({**record().model_dump(mode="json"), "schema_version": 2}),
-            "schema version 2; this program reads 1",
+            json.dumps({**record().model_dump(mode="json"), "schema_version": 3}),
+            "schema version 3; this program reads 2",
         ),
         (json.dumps({**record().model_dump(mode="json"), "acuracy": 1}), "acuracy: Extra inputs"),
         (json.dumps({**record().model_dump(mode="json"), "run_id": "0" * 12}), "edited"),

@@ -1,0 +1,52 @@
+"""RAM-Net in every layer, the paper's design, at several M and K, and with each part of how it learns left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mqar_bench.config import DataConfig, RunConfig
+from mqar_bench.tasks import MQARConfig
+from sweeps.ablation import runs, token_wise
+from sweeps.protocols import SCALES
+
+__all__ = ["LEFT_OUT", "SCALES", "configs"]
+
+#: Order (M is 4 to its power) and K.
+SIZES = ((3, 2), (3, 8), (4, 1), (4, 2), (4, 8), (4, 32), (5, 2), (5, 8), (5, 64))
+#: Of which one is also trained without each part of the recipe, by the part's name.
+ORDER, TOP_K = 4, 8
+LEFT_OUT: dict[str, dict[str, Any]] = {
+    "address bias": {"address_bias": False},
+    "aligned values": {"aligned_values": False},
+    "normalised reads": {"normalize_reads": False},
+    "normalised reads, but for an RMSNorm": {"normalize_reads": False, "output_norm": "rmsnorm"},
+    "larger addresses": {"address_init_std": 0.02},
+    "more slots": {"train_top_k": TOP_K},
+    "an end to them": {"anneal_start": 1.0, "anneal_end": 1.0},
+    "fading": {"anneal": "shrink"},
+}
+
+
+def configs(scale: str) -> list[RunConfig]:
+    """At one learning rate. At demo 8 pairs in 64 tokens for 600 steps, at laptop its task; scored every 50 and every
+    100 steps, to tell when it is learnt."""
+    designs = [token_wise(order=order, top_k=k) for order, k in SIZES]
+    designs += [token_wise(**{"order": ORDER, "top_k": TOP_K} | options) for options in LEFT_OUT.values()]
+    return [_often(config) for config in runs("token_wise", scale, designs, [5e-3])]
+
+
+def _often(config: RunConfig) -> RunConfig:
+    """With shorter epochs and as many more of them."""
+    if config.scale == "demo":
+        task = MQARConfig(vocab_size=520, input_seq_len=64, num_kv_pairs=8)
+        train, test = (task.model_copy(update={"num_examples": n}) for n in (50 * 64, 512))
+        short = config.train.model_copy(update={"max_epochs": 12, "batch_size": 64})
+        data = DataConfig(train=(train,), test=(test,), fresh=True)
+        model = config.model.model_copy(update={"embed_dropout": 0.0})
+        return config.model_copy(update={"data": data, "train": short, "model": model})
+    if config.scale == "laptop":
+        parts = 2.5
+        train = tuple(t.model_copy(update={"num_examples": round(t.num_examples / parts)}) for t in config.data.train)
+        often = config.train.model_copy(update={"max_epochs": round(config.train.max_epochs * parts)})
+        return config.model_copy(update={"data": config.data.model_copy(update={"train": train}), "train": often})
+    return config

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+
+import sweeps
+from mqar_bench.config import MixerSpec, RunConfig, content_id
+from mqar_bench.records.store import Store
+from sweeps.protocols import first_ramnet
+from tests.records.test_store import record
+
+
+def of(**options) -> RunConfig:
+    mixers = [
+        {"name": "ramnet", "options": {"top_k": 4}},
+        {"name": "attention"},
+        {"name": "ramnet", "options": options},
+    ]
+    return RunConfig.model_validate({"model": {"mixers": mixers}, "sweep": "s", "scale": "demo"})
+
+
+def read_back(tmp_path, config, **changes):
+    """A record of ``config`` as version 1 wrote it, read today."""
+    values = record(config=config, **changes).model_dump(mode="json") | {"schema_version": 1}
+    (tmp_path / "old.json").write_text(json.dumps(values))
+    (result,), problems = Store(tmp_path).results()
+    assert problems == []
+    return result
+
+
+def test_ramnets_of_version_1_name_what_was_the_default_then(tmp_path):
+    result = read_back(tmp_path, of(order=3, top_k=2, anneal_start=1.0))
+    first, attention, last = result.config.model.mixers
+    assert attention == MixerSpec(name="attention")
+    assert first.options == {
+        "top_k": 4, "train_top_k": 64, "output_norm": "rmsnorm", "address_init_std": 0.1, "anneal": "shrink",
+        "normalize_reads": False, "address_bias": False, "aligned_values": False,
+    }  # fmt: skip
+    assert last.options == first.options | {"order": 3, "top_k": 2, "train_top_k": 16, "anneal_start": 1.0}
+    assert result.schema_version == 2 and result.accuracy == 0.5
+
+
+def test_a_run_of_version_1_is_not_one_of_today(tmp_path):
+    config = of(order=3)
+    result = read_back(tmp_path, config)
+    store = Store(tmp_path)
+    assert result.run_id == content_id(result.config.model_dump(mode="json")) != config.run_id
+    assert not store.is_done(config) and store.is_done(result.config)
+
+
+def test_what_was_named_stays(tmp_path):
+    given = {"train_top_k": 8, "output_norm": "identity", "address_init_std": 0.02}
+    assert read_back(tmp_path, of(**given)).config.model.mixers[2].options.items() >= given.items()
+
+
+@pytest.mark.parametrize("options", [{"order": "4"}, {"sub_dim": 10**9, "order": 10**9}, {"top_k": None}], ids=str)
+def test_options_that_no_ramnet_takes_are_no_trouble(tmp_path, options):
+    result = read_back(tmp_path, of(**options), status="failed", error="ValueError: no")
+    assert "train_top_k" not in result.config.model.mixers[2].options
+
+
+def test_other_runs_are_the_same_as_ever(tmp_path):
+    config = RunConfig.model_validate({"model": {"mixers": [{"name": "gla"}]}, "sweep": "s", "scale": "demo"})
+    assert read_back(tmp_path, config).run_id == config.run_id
+
+
+def test_a_config_that_was_edited_is_still_refused(tmp_path):
+    values = record(config=of()).model_dump(mode="json") | {"schema_version": 1}
+    values["config"]["model"]["mixers"][2]["options"]["top_k"] = 16
+    (tmp_path / "old.json").write_text(json.dumps(values))
+    results, problems = Store(tmp_path).results()
+    assert results == [] and "edited" in problems[0]
+
+
+def test_sweeps_name_it_as_their_records_do():
+    """Today's laptop sweeps and what version 1 wrote for them are the same runs."""
+    spec = MixerSpec(name="ramnet", options={"order": 5, "sub_dim": 4, "head_v_dim": 32, "top_k": 8})
+    last = [config.model.mixers[-1] for config in sweeps.load("fig3", "laptop")]
+    assert first_ramnet(spec) in last and spec not in last
