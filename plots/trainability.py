@@ -14,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from mixers.ramnet.mixer import default_train_top_k
 from plots import ramnet
 from plots.axes import GRID
 from plots.cells import HEAT, write_cells
@@ -33,8 +32,8 @@ _CELL = ["design", "head_v_dim", "slots", "top_k"]
 def table(frame: pd.DataFrame) -> pd.DataFrame:
     """The cells of the figure: for each K, M, width of a slot and recipe, the best learning rate.
 
-    The recipe is whether training starts with more than K slots (``train_top_k``). Where RAM-Net's default is to start
-    with K, the same runs are in the table twice, once for each.
+    The recipe is whether training starts with more than K slots (``train_top_k``). Where no run starts with
+    more, since K is as many as that, the same runs are in the table twice, once for each.
 
     Args:
         frame: tidy rows, one a run; runs that are not done, or of other mixers than RAM-Net, are left out.
@@ -50,9 +49,10 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     """
     runs = ramnet.settings(frame)
     check_data(runs[runs["status"] == "done"])
-    default = [default_train_top_k(m, k) for m, k in zip(runs["slots"], runs["top_k"], strict=True)]
     throughout = runs["train_top_k"] == runs["top_k"]
-    parts = (runs[~throughout | (runs["top_k"] == default)], runs[throughout])
+    cells = pd.MultiIndex.from_frame(runs[_CELL])
+    alone = ~cells.isin(cells[~throughout])
+    parts = (runs[~throughout | alone], runs[throughout])
     rows = []
     for recipe, part in zip(RECIPES, parts, strict=True):
         for point in select_points(part, _CELL):

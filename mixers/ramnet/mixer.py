@@ -45,7 +45,7 @@ class RAMNet(SequenceMixer):
 
     The paper's model: ``train_top_k=top_k``, and false for those three. Tried and left out: an RMSNorm on each head's
     output (``output_norm``; behind a convolution no better than normalised reads, token-wise nothing is learnt with it
-    alone), W_q = W_k at the start (``tied_addresses``; 50 steps earlier token-wise, 50 later behind a convolution),
+    alone), W_q = W_k at the start (``tied_addresses``; helps token-wise with few slots, is late behind a convolution),
     write weights of sum one (what training's K has beyond scoring's then counts for more).
 
     Source: Xiao et al. 2026, arXiv 2602.11958.
