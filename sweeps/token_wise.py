@@ -46,7 +46,7 @@ def _often(config: RunConfig) -> RunConfig:
         return config.model_copy(update={"data": data, "train": short, "model": model})
     if config.scale == "laptop":
         parts = 2.5
-        train = tuple(t.model_copy(update={"num_examples": round(t.num_examples / parts)}) for t in config.data.train)
+        mix = tuple(t.model_copy(update={"num_examples": round(t.num_examples / parts)}) for t in config.data.train)
         often = config.train.model_copy(update={"max_epochs": round(config.train.max_epochs * parts)})
-        return config.model_copy(update={"data": config.data.model_copy(update={"train": train}), "train": often})
+        return config.model_copy(update={"data": config.data.model_copy(update={"train": mix}), "train": often})
     return config
