@@ -21,6 +21,8 @@ SWEEPS = ("token_wise",)
 
 #: Inches of a row.
 ROW = 0.19
+#: Where those stand that never get there, in the longest run's steps.
+BEYOND = 1.3
 #: Options of the recipe, with the value that leaves a part out, and what the row is called.
 _PARTS = {
     "address_bias": "without address bias",
@@ -93,7 +95,7 @@ def figure(points: pd.DataFrame) -> Figure:
                 height = y + 0.16 * (i - (len(those) - 1) / 2)
                 look: dict[str, Any] = {"color": color, "marker": "o", "linestyle": "none", "clip_on": False}
                 look |= {"markersize": 3.2, "markerfacecolor": color if there else "white"}
-                left.plot(run["steps_to_90"] if there else most * 1.12, height, **look)
+                left.plot(run["steps_to_90"] if there else most * BEYOND, height, **look)
                 right.plot(run["accuracy"], height, **look)
         _steps_axis(left, most)
         right.set_xlim(0, 1)
@@ -107,7 +109,7 @@ def figure(points: pd.DataFrame) -> Figure:
 
 
 def _steps_axis(ax: Axes, most: int) -> None:
-    ax.set_xlim(0, most * 1.12)
-    ax.axvline(most * 1.04, color="#777777", linewidth=0.6)
-    ax.set_xticks([0, most / 2, most, most * 1.12], ["0", f"{most / 2:g}", f"{most:g}", "never"])
+    ax.set_xlim(0, most * BEYOND)
+    ax.axvline(most * (1 + BEYOND) / 2, color="#777777", linewidth=0.6)
+    ax.set_xticks([0, most / 2, most, most * BEYOND], ["0", f"{most / 2:g}", f"{most:g}", "never"])
     ax.set_xlabel("Steps until 0.9 accuracy")
