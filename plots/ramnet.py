@@ -18,7 +18,7 @@ SETTINGS = (
     "learnable_temperature", "proxy_gradient", "annealing",
 )  # fmt: skip
 
-#: When training comes down to K slots: on the way, never, or at once.
+#: How training comes down to K slots.
 ANNEALING = SHRUNK, NEVER, AT_ONCE, FADED = "shrunk to K", "never shrunk", "K throughout", "faded to K"
 
 

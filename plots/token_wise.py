@@ -23,7 +23,7 @@ SWEEPS = ("token_wise",)
 ROW = 0.19
 #: Where those stand that never get there, in the longest run's steps.
 BEYOND = 1.3
-#: Options of the recipe, with the value that leaves a part out, and what the row is called.
+#: Options that are parts of the recipe, and what a row without them is called.
 _PARTS = {
     "address_bias": "without address bias",
     "aligned_values": "without aligned values",

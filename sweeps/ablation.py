@@ -11,11 +11,6 @@ from sweeps.protocols import CONV, PAPER_RATES
 
 Design = tuple[MixerSpec, ...]
 
-#: Whose records at laptop are of RAM-Net as it began by default before; they name it.
-FIRST = (
-    "fig4_order", "fig4_slots", "top_k", "gamma", "cape", "temperature", "proxy_gradient", "trainability", "anneal",
-)  # fmt: skip
-
 RATES = {"smoke": (1e-2,), "demo": (1e-2,), "laptop": (1e-2, 3e-2), "paper": PAPER_RATES}
 
 
@@ -38,9 +33,5 @@ def token_wise(shallow_cape: int | bool = True, deep_cape: int | bool = False, *
 def runs(sweep: str, scale: str, designs: Iterable[Design], rates: Iterable[float] = ()) -> list[RunConfig]:
     """Every design at every learning rate: those of the scale, unless others are given."""
     d_model, rates = 16 if scale == "smoke" else 64, tuple(rates) or RATES[scale]
-    if scale == "laptop" and sweep in FIRST:
-        designs = [
-            tuple(protocols.first_ramnet(spec) if spec.name == "ramnet" else spec for spec in d) for d in designs
-        ]
     configs = [protocols.run(sweep, scale, design, d_model, rate) for design in designs for rate in rates]
     return list({config.run_id: config for config in configs}.values())  # two ways to say a start may be one

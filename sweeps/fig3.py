@@ -124,7 +124,7 @@ def laptop() -> list[RunConfig]:
     By rank in state size, so that an interrupted sweep has the smallest models of all architectures first.
     """
     models = [
-        (rank, d_model, _laptop_spec(name, options))
+        (rank, d_model, MixerSpec(name=name, options=options))
         for name, sizes in LAPTOP_MODELS.items()
         for rank, (d_model, options) in enumerate(sizes)
     ]
@@ -133,11 +133,6 @@ def laptop() -> list[RunConfig]:
         for _, d_model, spec in sorted(models, key=lambda model: model[0])
         for rate in LAPTOP_RATES[spec.name]
     ]
-
-
-def _laptop_spec(name: str, options: dict) -> MixerSpec:
-    spec = MixerSpec(name=name, options=options)
-    return protocols.first_ramnet(spec) if name == "ramnet" else spec
 
 
 def paper() -> list[RunConfig]:

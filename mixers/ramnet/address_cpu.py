@@ -23,15 +23,16 @@ from mixers.ramnet.rows import over_rows
 
 #: No sums in another order: that of the partial sums decides between equals, and ``exponential`` needs it.
 FLAGS = {"contract", "nsz"}
+compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FLAGS)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FLAGS)
+@compiled
 def _run(pairs, first, last, keys, slots):
     for n in range(first, last):
         exchange(keys, slots, np.intp(pairs[n, 0]) * LANES, np.intp(pairs[n, 1]) * LANES)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FLAGS)
+@compiled
 def _log_softmax(x, at, P, p, p_at, norm):
     """Of P lines of ``x`` from ``at`` on, in place; the softmax to ``p``."""
     one = x.dtype.type(1)
@@ -53,7 +54,7 @@ def _log_softmax(x, at, P, p, p_at, norm):
         store(p, p_at + j * LANES, load(p, p_at + j * LANES) * inverse)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FLAGS)
+@compiled
 def _decode_blocks(lo, hi, P, logits, w, slots, p, bounds, sums, pairs, results):
     """Blocks of ``LANES`` rows: logits [N, U P]; w and slots [N, K]; p [blocks, U P LANES]."""
     N, U, K = logits.shape[0], logits.shape[1] // P, w.shape[1]
@@ -105,7 +106,7 @@ def _decode_blocks(lo, hi, P, logits, w, slots, p, bounds, sums, pairs, results)
                 slots[block * LANES + i, k] = prefix[k * LANES + i]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FLAGS)
+@compiled
 def _decode_blocks_backward(lo, hi, w, slots, p, dw, P, shift, dlogits):
     """dlogits [N, U P]; ``shift`` is log2 P if P is a small power of 2, else -1."""
     N, width = dlogits.shape

@@ -93,6 +93,16 @@ def _places(slots, n, width, at):
 
 
 @compiled
+def _write(S, at, v, w, n, width, a):
+    """``S = a S + w v`` at token n's slots, whose lines begin at ``at``."""
+    for d in range(0, width, LANES):
+        x = load(v, n * width + d)
+        for k in range(at.size):
+            line = load(S, at[k] + d)
+            store(S, at[k] + d, madd(line, spread(a[k]), x * spread(w[n, k])))
+
+
+@compiled
 def _limit(gamma):
     """The weight above which the decay is less than a half."""
     return np.inf if gamma == 0 else 1 - 0.5 ** (1 / gamma)
@@ -133,11 +143,7 @@ def forward_rows(lo, hi, T, H, w, w_idx, r, r_idx, v, M, gamma, eps, S_in, z_in,
             for k in range(K):
                 slot = w_idx[n, k]
                 z[slot] = a[k] * z[slot] + w[n, k]
-            for d in range(0, width, LANES):
-                x = load(v, n * width + d)
-                for k in range(K):
-                    line = load(S, at[k] + d)
-                    store(S, at[k] + d, madd(line, spread(a[k]), x * spread(w[n, k])))
+            _write(S, at, v, w, n, width, a)
             _places(r_idx, n, width, read_at)
             for k in range(R):
                 c[k] = z[r_idx[n, k]]
@@ -215,11 +221,7 @@ def backward_rows(
                     for d in range(0, width, LANES):
                         store(kept, count * width + d, load(S, at[k] + d))
                     count += 1
-            for d in range(0, width, LANES):
-                x = load(v, n * width + d)
-                for k in range(K):
-                    line = load(S, at[k] + d)
-                    store(S, at[k] + d, madd(line, spread(a[k]), x * spread(w[n, k])))
+            _write(S, at, v, w, n, width, a)
             _places(r_idx, n, width, read_at)
             for k in range(R):
                 inverse[k] = z[r_idx[n, k]]

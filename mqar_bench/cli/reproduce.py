@@ -90,11 +90,12 @@ def _grids(figures: list[str], scale: str, seeds: int, skip: bool) -> dict[str, 
     import sweeps
 
     named = dict.fromkeys(sweep for name in figures for sweep in plots.sweeps(name))
-    having = [sweep for sweep in named if scale in sweeps.scales(sweep)]
-    for sweep in named if skip and having else ():
-        if sweep not in having:
+    lacking = [sweep for sweep in named if scale not in sweeps.scales(sweep)]
+    if skip and len(lacking) < len(named):
+        for sweep in lacking:
             print(f"sweep {sweep} has no scale {scale}: left out", file=sys.stderr)
-    return {sweep: load_sweep(sweep, scale, seeds) for sweep in (having if skip and having else named)}
+            del named[sweep]
+    return {sweep: load_sweep(sweep, scale, seeds) for sweep in named}
 
 
 def _report(store: Store, wanted: list[str], scale: str) -> None:

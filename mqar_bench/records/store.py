@@ -253,8 +253,7 @@ def _to_result(values: dict[str, Any]) -> RunResult:
         raise _NotARecord(f"not a record of a run ({where}: {first['msg']})") from None
     if content_id(values["config"]) != result.run_id:
         raise _NotARecord(f"its config does not give its run_id {result.run_id} (edited?)")
-    if values["schema_version"] != SCHEMA_VERSION:
-        result = RunResult.model_validate(upgrade(values))
+    result = upgrade(result, values["schema_version"])
     # A setting added since the record was written has its default in it: same run, another hash today.
     return result.model_copy(update={"run_id": result.config.run_id})
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from mqar_bench.config import MixerSpec
+
+if TYPE_CHECKING:  # torch is slow to import, and sweeps need none
+    from mqar_bench.records.result import RunResult
 
 RAMNETS = "ramnet", "mixers.RAMNet", "mixers.ramnet.RAMNet"
 #: What options of RAM-Net that a version 1 record does not name had as values.
@@ -30,27 +35,25 @@ def _train_top_k_1(order: Any = 4, sub_dim: Any = 4, top_k: Any = 8, **_: Any) -
     return {"train_top_k": max(top_k, min(round(4 * math.sqrt(slots)), slots // 4))}
 
 
-def ramnet_1(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of a RAM-Net in a version 1 record, with what was the default then."""
-    return RAMNET_1 | _train_top_k_1(**options) | options
+def first_ramnet(spec: MixerSpec) -> MixerSpec:
+    """A mixer as version 1 means it: RAM-Net with what was the default then, any other as it is."""
+    if spec.name not in RAMNETS:
+        return spec
+    return spec.model_copy(update={"options": RAMNET_1 | _train_top_k_1(**spec.options) | spec.options})
 
 
-def _from_1(values: dict[str, Any]) -> dict[str, Any]:
-    for spec in values["config"].get("model", {}).get("mixers", []):
-        if spec["name"] in RAMNETS:
-            spec["options"] = ramnet_1(spec.get("options", {}))
-    return values
+def _from_1(result: RunResult) -> RunResult:
+    model = result.config.model
+    model = model.model_copy(update={"mixers": tuple(map(first_ramnet, model.mixers))})
+    return result.model_copy(update={"config": result.config.model_copy(update={"model": model})})
 
 
 #: What brings a record of each version to the next one.
-STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+STEPS: dict[int, Callable[[RunResult], RunResult]] = {1: _from_1}
 
 
-def upgrade(values: dict[str, Any]) -> dict[str, Any]:
-    """A record's values, of a version in ``STEPS``, as they would be written today; changed in place.
-
-    Only for what is known to be a record: the config is taken to be a valid one.
-    """
-    while step := STEPS.get(values["schema_version"]):
-        values = step(values) | {"schema_version": values["schema_version"] + 1}
-    return values
+def upgrade(result: RunResult, version: int) -> RunResult:
+    """A record of a version, its form checked already, as it would be written today."""
+    while step := STEPS.get(version):
+        result, version = step(result), version + 1
+    return result

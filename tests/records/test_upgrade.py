@@ -5,7 +5,7 @@ import pytest
 import sweeps
 from mqar_bench.config import MixerSpec, RunConfig, content_id
 from mqar_bench.records.store import Store
-from sweeps.protocols import first_ramnet
+from mqar_bench.records.upgrade import first_ramnet
 from tests.records.test_store import record
 
 
