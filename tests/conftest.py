@@ -22,9 +22,9 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled_by_one(tmp_path_factory, worker_id):
+def _compiled_by_one(tmp_path_factory):
     """Of the processes that run tests one at a time compiles for numba, and the others load what it has compiled."""
-    if worker_id == "master":
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         yield
         return
     path = Path(tmp_path_factory.getbasetemp().parent, "numba.lock")
