@@ -28,6 +28,7 @@ _PARTS = {
     "address_bias": "without address bias",
     "aligned_values": "without aligned values",
     "normalize_reads": "without normalised reads",
+    "tied_addresses": "without tied addresses",
 }
 WHOLE = "the recipe"
 DEFAULTS = {option.name: option.default for option in mixers.describe(ramnet.NAME)}
@@ -71,6 +72,8 @@ def _recipe(run: Mapping[Any, Any]) -> str:
         lacks.append("shrinking, not fading")
     if options["address_init_std"] != DEFAULTS["address_init_std"]:
         lacks.append(f"addresses from {options['address_init_std']:g}")
+    if options["output_gain"] != DEFAULTS["output_gain"]:
+        lacks.append(f"output gain {options['output_gain']:g}")
     if options["output_norm"] == "rmsnorm":
         lacks.append("with RMSNorm")
     return ", ".join(lacks) or WHOLE

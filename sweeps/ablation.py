@@ -12,6 +12,8 @@ from sweeps.protocols import CONV, PAPER_RATES
 Design = tuple[MixerSpec, ...]
 
 RATES = {"smoke": (1e-2,), "demo": (1e-2,), "laptop": (1e-2, 3e-2), "paper": PAPER_RATES}
+#: With RAM-Net in every layer, which learns nothing at three times these.
+TOKEN_WISE_RATES = RATES | {"demo": (5e-3,), "laptop": (5e-3, 1e-2)}
 
 
 def ramnet(**options: Any) -> MixerSpec:
@@ -32,6 +34,10 @@ def token_wise(shallow_cape: int | bool = True, deep_cape: int | bool = False, *
 
 def runs(sweep: str, scale: str, designs: Iterable[Design], rates: Iterable[float] = ()) -> list[RunConfig]:
     """Every design at every learning rate: those of the scale, unless others are given."""
-    d_model, rates = 16 if scale == "smoke" else 64, tuple(rates) or RATES[scale]
-    configs = [protocols.run(sweep, scale, design, d_model, rate) for design in designs for rate in rates]
+    d_model, given = 16 if scale == "smoke" else 64, tuple(rates)
+    configs = [
+        protocols.run(sweep, scale, design, d_model, rate)
+        for design in designs
+        for rate in given or (TOKEN_WISE_RATES if CONV not in design else RATES)[scale]
+    ]
     return list({config.run_id: config for config in configs}.values())  # two ways to say a start may be one

@@ -24,8 +24,9 @@ DEMO_BATCH = 48
 #: delta rules learn nothing, with these first they pass on to the longer ones (trials: DeltaNet 0.01 and 0.94).
 LAPTOP_TRAIN = ((32, 4, 160), (64, 8, 30), (64, 16, 30), (128, 32, 30))
 LAPTOP_TEST = ((64, 8, 256), (64, 16, 256), (128, 32, 256), (256, 64, 128))
-#: Sweeps whose records at laptop are of RAM-Net's defaults; those of the others are of its first start, and name it.
-MADE_ANEW = ("token_wise",)
+#: Sweeps whose records at laptop are of RAM-Net's defaults, as those with it in every layer are of all sweeps; the
+#: others' are of its first start, and name it.
+MADE_ANEW = ("cape", "token_wise", "trainability")
 #: numpy.logspace(-3, -1.5, 4), rounded.
 PAPER_RATES = (1e-3, 3.1623e-3, 1e-2, 3.1623e-2)
 
@@ -73,10 +74,18 @@ def training(scale: str, learning_rate: float) -> TrainConfig:
 def run(sweep: str, scale: str, mixers: Sequence[MixerSpec], d_model: int, learning_rate: float) -> RunConfig:
     """A run of two layers without MLP or positions, as in Zoology's released sweep, at a scale's data and training."""
     task = data(scale)
-    if scale == "laptop" and sweep not in MADE_ANEW:
+    anew = sweep in MADE_ANEW or all(spec.name == "ramnet" for spec in mixers)
+    if scale == "laptop" and not anew:
         mixers = [first_ramnet(spec) for spec in mixers]
     model = ModelConfig(vocab_size=task.train[0].vocab_size, d_model=d_model, mixers=tuple(mixers))
     return RunConfig(sweep=sweep, scale=scale, data=task, model=model, train=training(scale, learning_rate))
+
+
+def scored_often(config: RunConfig, parts: float) -> RunConfig:
+    """The same training in epochs so much shorter and so many times as many, to tell when something is learnt."""
+    mix = tuple(t.model_copy(update={"num_examples": round(t.num_examples / parts)}) for t in config.data.train)
+    often = config.train.model_copy(update={"max_epochs": round(config.train.max_epochs * parts)})
+    return config.model_copy(update={"data": config.data.model_copy(update={"train": mix}), "train": often})
 
 
 def with_seeds(configs: Iterable[RunConfig], seeds: int) -> list[RunConfig]:

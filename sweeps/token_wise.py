@@ -7,7 +7,7 @@ from typing import Any
 from mqar_bench.config import DataConfig, RunConfig
 from mqar_bench.tasks import MQARConfig
 from sweeps.ablation import runs, token_wise
-from sweeps.protocols import SCALES
+from sweeps.protocols import SCALES, scored_often
 
 __all__ = ["SCALES", "configs"]
 
@@ -18,6 +18,8 @@ ORDER, TOP_K = 4, 8
 LEFT_OUT: tuple[dict[str, Any], ...] = (
     {"address_bias": False},
     {"aligned_values": False},
+    {"output_gain": 0.02},
+    {"tied_addresses": False},
     {"normalize_reads": False},
     {"normalize_reads": False, "output_norm": "rmsnorm"},
     {"address_init_std": 0.02},
@@ -45,8 +47,5 @@ def _often(config: RunConfig) -> RunConfig:
         model = config.model.model_copy(update={"embed_dropout": 0.0})
         return config.model_copy(update={"data": data, "train": short, "model": model})
     if config.scale == "laptop":
-        parts = 2.5
-        mix = tuple(t.model_copy(update={"num_examples": round(t.num_examples / parts)}) for t in config.data.train)
-        often = config.train.model_copy(update={"max_epochs": round(config.train.max_epochs * parts)})
-        return config.model_copy(update={"data": config.data.model_copy(update={"train": mix}), "train": often})
+        return scored_often(config, parts=2.5)
     return config

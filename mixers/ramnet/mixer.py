@@ -12,7 +12,7 @@ from mixers.base import EngineChoice, SequenceMixer, State, TensorKind
 from mixers.checks import MAX_STD, check_number, check_size
 from mixers.ramnet.memory import empty_memory
 from mixers.ramnet.ops import Backend, decide_backend, decode_address, pdma, ramnet_step
-from mixers.ramnet.start import Projection, align_values, shift_by_one
+from mixers.ramnet.start import Projection, align_values, shift_by_one, tie_addresses
 from mixers.ramnet.trace import Access
 from mixers.registry import register
 
@@ -23,35 +23,17 @@ MAX_SLOTS = 2**31 - 1  # slots are numbered in 32 bits
 class RAMNet(SequenceMixer):
     """RAM-Net: keys and queries become sparse addresses, K of ``M = sub_dim ** order`` slots to write and read.
 
-    Per head, with A the address decoder (``decode_address``: product softmax of order U, exact Top-K) and P_t
-    the cyclic shift by t (CAPE, in the heads that have it):
+    Per head, with A the address decoder (``decode_address``) and P_t the cyclic shift by t (CAPE):
 
         w_t = P_t A(exp(alpha_k) W_k x_t)      r_t = P_t A(exp(alpha_q) W_q x_t)
         o_t = PDMA(w_t, r_t, W_v x_t)          y_t = W_o o_t                                (equations 4 to 7)
 
-    What is the paper's: all of the above, the learnable per-head factor exp(alpha) on W_q and W_k, the proxy
-    gradient. Ours, since from ordinary initial values that is slow to learn or does not (each is an option;
-    ``results/RAMNET.md`` has what each buys):
-
-    - **Training begins with more slots than K** (``train_top_k``) **and lets them fade** (``anneal``). Two random
-      addresses share about K*K/M slots; where that is well below one, no gradient joins a query to its write. What
-      fades goes out of the forward pass, which ends as that of scoring, and stays in the gradient. Scoring and
-      decoding always use K. Progress comes through ``set_training_progress``, or else from ``anneal_steps``; without
-      both, training uses K.
-    - **Read weights of sum one** (``normalize_reads``): in the paper they lose what is cut off, and start small.
-    - **A bias on addresses** (``address_bias``), which in heads with CAPE starts as a shift by one token.
-    - **Layers that fit one another at the start** (``aligned_values``), and addresses spread by larger W_q and W_k
-      (``address_init_std``).
-
-    The paper's model: ``train_top_k=top_k``, and false for those three. Tried and left out: an RMSNorm on each head's
-    output (``output_norm``; behind a convolution no better than normalised reads, token-wise nothing is learnt with it
-    alone), W_q = W_k at the start (``tied_addresses``; helps token-wise with few slots, is late behind a convolution),
-    write weights of sum one (what training's K has beyond scoring's then counts for more).
+    That and the proxy gradient are the paper's. Ours is what makes it learn (``results/RAMNET.md``: what each part
+    buys, and what did not help): more slots in training, which fade, and the options from ``normalize_reads`` to
+    ``tied_addresses``. With ``train_top_k=top_k``, and false for those, it is the paper's. Scoring always uses K.
 
     Source: Xiao et al. 2026, arXiv 2602.11958.
 
-    Parameters: ``q_proj``, ``k_proj``, ``v_proj``, ``norm``, ``o_proj``, and ``alpha_q``, ``alpha_k`` ``[H]``. The
-    projections are no ``nn.Linear``, so that trainers which draw the weights of those anew leave the start alone.
     State: S (H M D elements) and z (H M), float32, and the position, once per head, where a head uses CAPE. Active
     per token: K writes and K' reads of D + 1 elements in each head, and the positions.
 
@@ -71,17 +53,15 @@ class RAMNet(SequenceMixer):
         address_init_std: standard deviation of the initial W_q and W_k.
         alpha_init: initial alpha; exp(alpha) is the inverse temperature.
         learnable_temperature: train alpha.
-        train_top_k: K at the start of training; default 4 sqrt(M) but at most M / 2, never below ``top_k``.
+        train_top_k: K at the start of training; default 4 sqrt(M), at most M / 2, at least ``top_k``.
         anneal_start, anneal_end: fractions of training between which K comes down to ``top_k``; never, if both are 1.
-        anneal_steps: all of training, in forward passes, for a harness that reports no progress, such as Zoology's;
-            what is reported goes before. How many there have been is not in the ``state_dict``.
-        anneal: ``shrink`` leaves out the slots above K one after another; ``fade`` takes their weights to zero
-            together, as the forward pass sees them, while their gradients stay what they were.
+        anneal_steps: all of training, in forward passes, where none reports progress; K throughout, without either.
+        anneal: ``shrink`` drops the slots above K in turn, ``fade`` takes their weights to 0, not their gradients.
         normalize_reads: divide the K' weights of a read by their sum.
-        address_bias: add a learnable bias to W_q x and W_k x; in heads with CAPE it starts as "write slot 0, read
-            slot 1", by which a head reads what the token before wrote, elsewhere at 0.
-        aligned_values: W_v starts orthogonal and W_o as 0.02 W_v^T, so that what is read comes out as it went in.
-        tied_addresses: W_q starts equal to W_k in heads without CAPE.
+        address_bias: a bias on W_q x and W_k x; under CAPE it starts so that a head reads what the last token wrote.
+        aligned_values: W_v starts orthogonal and W_o as a multiple of W_v^T: what is read comes out as it went in.
+        output_gain: that multiple, in heads without CAPE.
+        tied_addresses: W_k starts as W_q on turned channels, on which heads with CAPE put what they read.
         proxy_gradient: see ``pdma``.
         backend: engine, see ``mixers.ramnet.ops``.
     """
@@ -111,7 +91,8 @@ class RAMNet(SequenceMixer):
         normalize_reads: bool = True,
         address_bias: bool = True,
         aligned_values: bool = True,
-        tied_addresses: bool = False,
+        output_gain: float = 0.3,
+        tied_addresses: bool = True,
         proxy_gradient: bool = True,
         backend: Backend = "auto",
     ) -> None:
@@ -149,6 +130,7 @@ class RAMNet(SequenceMixer):
             head_v_dim = max(1, d_model // num_heads)
         check_size(head_v_dim=head_v_dim)
         check_number(0, MAX_STD, address_init_std=address_init_std)
+        check_number(0, MAX_STD, output_gain=output_gain)
         check_number(-80, 80, alpha_init=alpha_init)  # its exponential is a float32
 
         self.num_heads, self.order, self.sub_dim, self.head_v_dim = num_heads, order, sub_dim, head_v_dim
@@ -178,19 +160,18 @@ class RAMNet(SequenceMixer):
         self.cape_heads = cape_heads
         self.cape: Tensor
         self.register_buffer("cape", torch.arange(num_heads) < cape_heads, persistent=False)
-        self._start(aligned_values, tied_addresses, alpha_init)
+        self._start(aligned_values, output_gain, tied_addresses, alpha_init)
 
     @torch.no_grad()
-    def _start(self, aligned_values: bool, tied_addresses: bool, alpha_init: float) -> None:
-        cape = self.cape_heads
+    def _start(self, aligned_values: bool, output_gain: float, tied_addresses: bool, alpha_init: float) -> None:
+        heads, cape = self.num_heads, self.cape_heads
         if self.q_proj.bias is not None and self.k_proj.bias is not None:
-            heads = self._digits(self.q_proj.bias)[:cape], self._digits(self.k_proj.bias)[:cape]
-            shift_by_one(*heads, scale=math.exp(alpha_init))
+            biases = self._digits(self.q_proj.bias)[:cape], self._digits(self.k_proj.bias)[:cape]
+            shift_by_one(*biases, scale=math.exp(alpha_init))
         if aligned_values:
-            align_values(self.v_proj, self.o_proj)
+            align_values(self.v_proj, self.o_proj, heads, cape, output_gain)
         if tied_addresses:
-            q, k = (layer.weight.unflatten(0, (self.num_heads, -1)) for layer in (self.q_proj, self.k_proj))
-            q[cape:] = k[cape:]
+            tie_addresses(self.q_proj, self.k_proj, self.o_proj, heads, cape)
 
     def set_training_progress(self, progress: float) -> None:
         self.forwards = None

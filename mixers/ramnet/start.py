@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 #: The weight that a shift starts with on its slot, of 1.
 WEIGHT = 0.8
-#: What an aligned layer adds to the residual stream, in the size of its normalised input: that of embeddings at 0.02.
+#: What an aligned head with CAPE adds to the residual stream, in the size of its normalised input: that of embeddings.
 GAIN = 0.02
 
 
@@ -54,8 +54,23 @@ def shift_by_one(q_bias: Tensor, k_bias: Tensor, scale: float = 1.0) -> None:
 
 
 @torch.no_grad()
-def align_values(v_proj: Projection, o_proj: Projection) -> None:
-    """W_v orthogonal (its rows or columns, whichever are fewer) and W_o = GAIN W_v^T: what is read comes out in the
-    basis that it was written in."""
+def align_values(v_proj: Projection, o_proj: Projection, num_heads: int, cape_heads: int, gain: float) -> None:
+    """W_v orthogonal (its rows or columns, whichever are fewer) and W_o = GAIN W_v^T, in heads without CAPE
+    ``gain`` W_v^T: what is read comes out in the basis that it was written in."""
     nn.init.orthogonal_(v_proj.weight)
-    o_proj.weight.copy_(GAIN * v_proj.weight.T)
+    o_proj.weight.copy_(v_proj.weight.T)
+    o = o_proj.weight.unflatten(1, (num_heads, -1))
+    o[:, :cape_heads] *= GAIN
+    o[:, cape_heads:] *= gain
+
+
+@torch.no_grad()
+def tie_addresses(q_proj: Projection, k_proj: Projection, o_proj: Projection, num_heads: int, cape_heads: int) -> None:
+    """What a head with CAPE reads, the token before, comes out on channels turned by half, and other heads' W_k starts
+    as W_q on channels so turned: a token then reads where those wrote that came after a token like it. Without the
+    turn it would also read what it writes itself."""
+    q, k = (layer.weight.unflatten(0, (num_heads, -1)) for layer in (q_proj, k_proj))
+    o = o_proj.weight.unflatten(1, (num_heads, -1))
+    turn = q.shape[-1] // 2
+    k[cape_heads:] = q[cape_heads:].roll(turn, -1)
+    o[:, :cape_heads] = o[:, :cape_heads].roll(turn, 0)

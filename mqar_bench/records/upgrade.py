@@ -1,13 +1,14 @@
 """Records of earlier forms, brought to today's.
 
-Version 1 was written while RAM-Net began otherwise: what its options were by default then is named in what is read, so
-that such a run is the same one as before and no other.
+Versions 1 and 2 were written while RAM-Net began otherwise: what its options were by default then is named in what is
+read, so that such a run is the same one as before and no other.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mqar_bench.config import MixerSpec
@@ -25,6 +26,8 @@ RAMNET_1: dict[str, Any] = {
     "address_bias": False,
     "aligned_values": False,
 }
+#: The same of version 2.
+RAMNET_2: dict[str, Any] = {"tied_addresses": False, "output_gain": 0.02}
 
 
 def _train_top_k_1(order: Any = 4, sub_dim: Any = 4, top_k: Any = 8, **_: Any) -> dict[str, int]:
@@ -37,19 +40,29 @@ def _train_top_k_1(order: Any = 4, sub_dim: Any = 4, top_k: Any = 8, **_: Any) -
 
 def first_ramnet(spec: MixerSpec) -> MixerSpec:
     """A mixer as version 1 means it: RAM-Net with what was the default then, any other as it is."""
-    if spec.name not in RAMNETS:
-        return spec
-    return spec.model_copy(update={"options": RAMNET_1 | _train_top_k_1(**spec.options) | spec.options})
+    return _ramnet_2(_ramnet_1(spec))
 
 
-def _from_1(result: RunResult) -> RunResult:
+def _ramnet_1(spec: MixerSpec) -> MixerSpec:
+    return _named(spec, RAMNET_1 | _train_top_k_1(**spec.options)) if spec.name in RAMNETS else spec
+
+
+def _ramnet_2(spec: MixerSpec) -> MixerSpec:
+    return _named(spec, RAMNET_2) if spec.name in RAMNETS else spec
+
+
+def _named(spec: MixerSpec, defaults: dict[str, Any]) -> MixerSpec:
+    return spec.model_copy(update={"options": defaults | spec.options})
+
+
+def _with(name: Callable[[MixerSpec], MixerSpec], result: RunResult) -> RunResult:
     model = result.config.model
-    model = model.model_copy(update={"mixers": tuple(map(first_ramnet, model.mixers))})
+    model = model.model_copy(update={"mixers": tuple(map(name, model.mixers))})
     return result.model_copy(update={"config": result.config.model_copy(update={"model": model})})
 
 
 #: What brings a record of each version to the next one.
-STEPS: dict[int, Callable[[RunResult], RunResult]] = {1: _from_1}
+STEPS: dict[int, Callable[[RunResult], RunResult]] = {1: partial(_with, _ramnet_1), 2: partial(_with, _ramnet_2)}
 
 
 def upgrade(result: RunResult, version: int) -> RunResult:

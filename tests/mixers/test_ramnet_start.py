@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import mixers
 from mixers.ramnet import record_access
 
-ALIGNED = {"address_bias": True, "aligned_values": True, "normalize_reads": False}
+ALIGNED = {"address_bias": True, "aligned_values": True, "tied_addresses": False, "normalize_reads": False}
 SIZES = [
     pytest.param(d, {"num_heads": h, "head_v_dim": v, "order": u, "sub_dim": p, "top_k": k, "read_top_k": r}, id=name)
     for name, d, h, v, u, p, k, r in (
@@ -64,12 +65,21 @@ def test_what_is_read_comes_out_in_the_basis_that_it_was_written_in(d_model, siz
         assert before.mean() > 0.5
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_queries_start_as_keys_in_tied_heads_without_cape(tied):
-    mixer = make(num_heads=3, cape=1, tied_addresses=tied)
-    q, k = (layer.weight.unflatten(0, (3, -1)) for layer in (mixer.q_proj, mixer.k_proj))
-    assert [torch.equal(q[h], k[h]) for h in range(3)] == [False, tied, tied]
-    assert q.data_ptr() != k.data_ptr()
+@pytest.mark.parametrize("d_model", [64, 7])
+def test_a_tied_head_reads_what_was_written_after_a_token_like_it(d_model):
+    """The layer above one with CAPE: its keys are on the channels where that puts the token before."""
+    options = ALIGNED | {"num_heads": 3, "head_v_dim": d_model}
+    below, above = (make(d_model, seed=cape, **options | {"cape": cape, "tied_addresses": True}) for cape in (3, 1))
+    free = make(d_model, seed=1, **options, cape=1)
+    token = x(d_model=d_model)
+    with torch.no_grad():
+        turned = below.o_proj(below.v_proj(token)) / 0.02
+        q, k = (
+            F.linear(t, p.weight).unflatten(-1, (3, -1)) for t, p in ((token, above.q_proj), (turned, above.k_proj))
+        )
+    torch.testing.assert_close(k[..., 1:, :], q[..., 1:, :], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(k[..., 0, :], q[..., 0, :], atol=1e-2), "heads with CAPE have addresses of their own"
+    assert torch.equal(above.q_proj.weight, free.q_proj.weight) and torch.equal(above.v_proj.weight, free.v_proj.weight)
 
 
 def test_the_start_is_drawn_from_torchs_generator_alone():

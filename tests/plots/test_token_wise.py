@@ -23,12 +23,14 @@ def test_every_run_of_the_sweep_is_on_a_line_that_says_what_it_lacks():
     assert sorted(line for line in lines.index if line[2] != WHOLE) == [
         (256, 8, "addresses from 0.02"),
         (256, 8, "more slots to the end"),
+        (256, 8, "output gain 0.02"),
         (256, 8, "shrinking, not fading"),
         (256, 8, "without address bias"),
         (256, 8, "without aligned values"),
         (256, 8, "without more slots"),
         (256, 8, "without normalised reads"),
         (256, 8, "without normalised reads, with RMSNorm"),
+        (256, 8, "without tied addresses"),
     ]
 
 

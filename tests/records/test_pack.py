@@ -15,7 +15,7 @@ import pytest
 from mqar_bench.config import content_id
 from mqar_bench.records import archive
 from mqar_bench.records.archive import Packed, pack
-from mqar_bench.records.result import RunResult
+from mqar_bench.records.result import SCHEMA_VERSION, RunResult
 from mqar_bench.records.store import Store, StoreError
 from tests.records.made_up import RATES, config, contents, files, line, record
 
@@ -101,7 +101,7 @@ def test_what_is_no_record_stays_and_is_named(store):
     }
     for name, content in foreign.items():
         (folder / name).write_bytes(content)
-    later = json.dumps(record().model_dump(mode="json") | {"schema_version": 3}, indent=None).encode()
+    later = json.dumps(record().model_dump(mode="json") | {"schema_version": SCHEMA_VERSION + 1}, indent=None).encode()
     packed.write_bytes(later + b"\n\n\xff\n" + line(record(3e-3)).encode() + b'{"perf_schema_version": 1}\n{"cut": ')
     problems = pack(store, "s")[1]
     assert not written.exists() and contents(folder) == foreign

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from mqar_bench.config import RunConfig
-from mqar_bench.records.result import Provenance, RunResult
+from mqar_bench.records.result import SCHEMA_VERSION, Provenance, RunResult
 from mqar_bench.records.store import Store, StoreError
 
 PROVENANCE = Provenance(
@@ -77,8 +77,8 @@ def test_a_writer_interrupted_half_way_leaves_the_old_record_and_nothing_else(st
         ('{"hello": 1}', "no schema_version"),
         ("[1]", "no schema_version"),
         (
-            json.dumps({**record().model_dump(mode="json"), "schema_version": 3}),
-            "schema version 3; this program reads 2",
+            json.dumps({**record().model_dump(mode="json"), "schema_version": SCHEMA_VERSION + 1}),
+            f"schema version {SCHEMA_VERSION + 1}; this program reads {SCHEMA_VERSION}",
         ),
         (json.dumps({**record().model_dump(mode="json"), "acuracy": 1}), "acuracy: Extra inputs"),
         (json.dumps({**record().model_dump(mode="json"), "run_id": "0" * 12}), "edited"),

@@ -18,9 +18,9 @@ def of(**options) -> RunConfig:
     return RunConfig.model_validate({"model": {"mixers": mixers}, "sweep": "s", "scale": "demo"})
 
 
-def read_back(tmp_path, config, **changes):
-    """A record of ``config`` as version 1 wrote it, read today."""
-    values = record(config=config, **changes).model_dump(mode="json") | {"schema_version": 1}
+def read_back(tmp_path, config, version=1, **changes):
+    """A record of ``config`` as a version wrote it, read today."""
+    values = record(config=config, **changes).model_dump(mode="json") | {"schema_version": version}
     (tmp_path / "old.json").write_text(json.dumps(values))
     (result,), problems = Store(tmp_path).results()
     assert problems == []
@@ -34,14 +34,21 @@ def test_ramnets_of_version_1_name_what_was_the_default_then(tmp_path):
     assert first.options == {
         "top_k": 4, "train_top_k": 64, "output_norm": "rmsnorm", "address_init_std": 0.1, "anneal": "shrink",
         "normalize_reads": False, "address_bias": False, "aligned_values": False,
+        "tied_addresses": False, "output_gain": 0.02,
     }  # fmt: skip
     assert last.options == first.options | {"order": 3, "top_k": 2, "train_top_k": 16, "anneal_start": 1.0}
-    assert result.schema_version == 2 and result.accuracy == 0.5
+    assert result.schema_version == 3 and result.accuracy == 0.5
 
 
-def test_a_run_of_version_1_is_not_one_of_today(tmp_path):
+def test_ramnets_of_version_2_name_what_was_the_default_then(tmp_path):
+    result = read_back(tmp_path, of(order=3), version=2)
+    assert result.config.model.mixers[2].options == {"order": 3, "tied_addresses": False, "output_gain": 0.02}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_run_of_before_is_not_one_of_today(tmp_path, version):
     config = of(order=3)
-    result = read_back(tmp_path, config)
+    result = read_back(tmp_path, config, version)
     store = Store(tmp_path)
     assert result.run_id == content_id(result.config.model_dump(mode="json")) != config.run_id
     assert not store.is_done(config) and store.is_done(result.config)

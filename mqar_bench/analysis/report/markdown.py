@@ -20,12 +20,13 @@ MOST_ROWS = 150
 DEVIATIONS = """\
 The paper gives no MQAR settings beyond Zoology's defaults, and no numbers behind its figures. Of RAM-Net, ours is how
 it begins and is trained; `mqar-bench mixers ramnet` names the paper's choice for each option. There are two such
-recipes. The runs of scale laptop, but for those of token_wise, are of the first one: training starts with more slots
-than K and shrinks to K, and an RMSNorm is on each head's output. The others are of today's defaults: the slots above K
-fade out of the forward pass, the weights of a read add up to one, addresses have a bias, and values start in one
-basis. Learning rates are chosen on the test settings, as in Zoology. Scales below `paper` train on short sequences
-first, with a vocabulary of 520, for a thousand or two thousand steps: so short, mixers that begin as an average of the
-past (linear attention, RAM-Net) have an advantage over gates.
+recipes. The runs of scale laptop, but for those of token_wise, cape and trainability and all with RAM-Net in every
+layer, are of the first one: training starts with more slots than K and shrinks to K, and an RMSNorm is on each head's
+output. The others are of today's defaults: the slots above K fade out of the forward pass, the weights of a read add
+up to one, addresses have a bias, values start in one basis, and queries where keys are that came after them. Learning
+rates are chosen on the test settings, as in Zoology. Scales below `paper` train on short sequences first, with a
+vocabulary of 520, for a thousand or two thousand steps: so short, mixers that begin as an average of the past (linear
+attention, RAM-Net) have an advantage over gates.
 """
 
 
