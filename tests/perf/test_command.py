@@ -61,7 +61,8 @@ def test_a_record_of_before_is_read_and_printed(capsys):
     record = PerfRecord.model_validate_json((ROOT / "results/perf/cpu-2-cores.json").read_text())
     print_record(record)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(record.provenance.device) and {row.case for row in record.rows} & set(CASES) <= set(lines)
+    assert lines[0].startswith(record.provenance.device)
+    assert {row.case for row in record.rows} & set(CASES) <= set(lines)
 
 
 def test_one_case_without_peers(cli):
