@@ -12,7 +12,7 @@ from sweeps.protocols import CONV, PAPER_RATES
 Design = tuple[MixerSpec, ...]
 
 RATES = {"smoke": (1e-2,), "demo": (1e-2,), "laptop": (1e-2, 3e-2), "paper": PAPER_RATES}
-#: With RAM-Net in every layer, which learns nothing at three times these.
+#: With RAM-Net in every layer, which learns nothing at 3e-2.
 TOKEN_WISE_RATES = RATES | {"demo": (5e-3,), "laptop": (5e-3, 1e-2)}
 
 
@@ -38,6 +38,6 @@ def runs(sweep: str, scale: str, designs: Iterable[Design], rates: Iterable[floa
     configs = [
         protocols.run(sweep, scale, design, d_model, rate)
         for design in designs
-        for rate in given or (TOKEN_WISE_RATES if CONV not in design else RATES)[scale]
+        for rate in given or (TOKEN_WISE_RATES if protocols.is_token_wise(design) else RATES)[scale]
     ]
     return list({config.run_id: config for config in configs}.values())  # two ways to say a start may be one

@@ -74,11 +74,15 @@ def training(scale: str, learning_rate: float) -> TrainConfig:
 def run(sweep: str, scale: str, mixers: Sequence[MixerSpec], d_model: int, learning_rate: float) -> RunConfig:
     """A run of two layers without MLP or positions, as in Zoology's released sweep, at a scale's data and training."""
     task = data(scale)
-    anew = sweep in MADE_ANEW or all(spec.name == "ramnet" for spec in mixers)
-    if scale == "laptop" and not anew:
+    if scale == "laptop" and sweep not in MADE_ANEW and not is_token_wise(mixers):
         mixers = [first_ramnet(spec) for spec in mixers]
     model = ModelConfig(vocab_size=task.train[0].vocab_size, d_model=d_model, mixers=tuple(mixers))
     return RunConfig(sweep=sweep, scale=scale, data=task, model=model, train=training(scale, learning_rate))
+
+
+def is_token_wise(mixers: Sequence[MixerSpec]) -> bool:
+    """Whether RAM-Net is in every layer, as in the paper."""
+    return all(spec.name == "ramnet" for spec in mixers)
 
 
 def scored_often(config: RunConfig, parts: float) -> RunConfig:

@@ -44,15 +44,16 @@ def first_ramnet(spec: MixerSpec) -> MixerSpec:
 
 
 def _ramnet_1(spec: MixerSpec) -> MixerSpec:
-    return _named(spec, RAMNET_1 | _train_top_k_1(**spec.options)) if spec.name in RAMNETS else spec
+    return _named(spec, RAMNET_1 | _train_top_k_1(**spec.options))
 
 
 def _ramnet_2(spec: MixerSpec) -> MixerSpec:
-    return _named(spec, RAMNET_2) if spec.name in RAMNETS else spec
+    return _named(spec, RAMNET_2)
 
 
 def _named(spec: MixerSpec, defaults: dict[str, Any]) -> MixerSpec:
-    return spec.model_copy(update={"options": defaults | spec.options})
+    """With the defaults named if it is RAM-Net."""
+    return spec.model_copy(update={"options": defaults | spec.options}) if spec.name in RAMNETS else spec
 
 
 def _with(name: Callable[[MixerSpec], MixerSpec], result: RunResult) -> RunResult:
