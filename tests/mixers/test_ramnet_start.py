@@ -79,6 +79,8 @@ def test_a_tied_head_reads_what_was_written_after_a_token_like_it(d_model):
         )
     torch.testing.assert_close(k[..., 1:, :], q[..., 1:, :], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(k[..., 0, :], q[..., 0, :], atol=1e-2), "heads with CAPE have addresses of their own"
+    assert above.q_proj.weight.data_ptr() != above.k_proj.weight.data_ptr()
+    assert not torch.equal(above.k_proj.weight[-1], free.k_proj.weight[-1]), "untied, keys are drawn"
     assert torch.equal(above.q_proj.weight, free.q_proj.weight) and torch.equal(above.v_proj.weight, free.v_proj.weight)
 
 
