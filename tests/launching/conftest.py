@@ -1,6 +1,10 @@
+import sys
+
 import pytest
 
+from mqar_bench.records.store import Store
 from tests.launching.drivers import Driver, Folder
+from tests.launching.tiny import MIXERS
 
 
 @pytest.fixture
@@ -20,3 +24,16 @@ def drive(folder):
     yield start
     for driver in drivers:
         driver.destroy()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def my_mixers(tmp_path, monkeypatch):
+    (tmp_path / "mixers_of_mine.py").write_text(MIXERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "mixers_of_mine"
+    sys.modules.pop("mixers_of_mine", None)
