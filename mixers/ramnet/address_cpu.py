@@ -17,13 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixers.ramnet.lanes import LANES, exchange, exponential, larger, load, madd, spread, store, where_equal
+from mixers.ops.lanes import LANES, exchange, exponential, larger, load, madd, spread, store, where_equal
+from mixers.ops.rows import ORDERED, over_rows
 from mixers.ramnet.network import top_numbers, top_sums
-from mixers.ramnet.rows import over_rows
 
-#: No sums in another order: that of the partial sums decides between equals, and ``exponential`` needs it.
-FLAGS = {"contract", "nsz"}
-compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FLAGS)
+# the order of the partial sums decides between equals
+compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=ORDERED)
 
 
 @compiled

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mixers.ramnet.lanes import LANES
+from mixers.ops.lanes import LANES
+from mixers.ops.rows import over_rows
 from mixers.ramnet.memory import MemoryState
 from mixers.ramnet.memory_rows import backward_rows, forward_rows
-from mixers.ramnet.rows import over_rows
 
 
 def _arrays(*tensors: Tensor):

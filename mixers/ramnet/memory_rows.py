@@ -9,8 +9,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from mixers.ramnet.lanes import LANES, load, madd, spread, store, total
-from mixers.ramnet.rows import FAST
+from mixers.ops.lanes import LANES, lines, load, madd, spread, store, total
+from mixers.ops.rows import FAST
 
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST)
 
@@ -78,14 +78,6 @@ def _wipe(b, h, T, H, slots, S, z, z_value):
 
 
 @compiled
-def _lines(count, width, like):
-    """``count * width`` zeros that begin where a cache line does: no vector then lies in two of them."""
-    room = np.zeros(count * width + 64, like.dtype)
-    skip = np.intp(-room.ctypes.data % 64) // room.itemsize
-    return room[skip : skip + count * width]
-
-
-@compiled
 def _places(slots, n, width, at):
     """Where the lines of token n's slots begin."""
     for k in range(at.size):
@@ -127,7 +119,7 @@ def forward_rows(lo, hi, T, H, w, w_idx, r, r_idx, v, M, gamma, eps, S_in, z_in,
     given, wanted = S_in.size > 0, S_out.size > 0
     number = w.dtype.type
     gamma, eps, start = number(gamma), number(eps), number(1 / M)
-    S, z = _lines(M, width, w), np.zeros(M, w.dtype)
+    S, z = lines(M, width, w), np.zeros(M, w.dtype)
     for m in range(M):
         z[m] = start
     a, at = np.empty(K, w.dtype), np.empty(K, np.intp)
@@ -194,12 +186,12 @@ def backward_rows(
     number = w.dtype.type
     gamma, eps, slope_eps, start = number(gamma), number(eps), number(slope_eps), number(1 / M)
     limit = number(_limit(gamma))
-    S, z = _lines(M, width, w), np.zeros(M, w.dtype)
+    S, z = lines(M, width, w), np.zeros(M, w.dtype)
     for m in range(M):
         z[m] = start
-    dS, dz = _lines(M, width, w), np.zeros(M, w.dtype)
+    dS, dz = lines(M, width, w), np.zeros(M, w.dtype)
     overlap = np.zeros(M, w.dtype)  # <dS, S> of every slot
-    kept, z_before = _lines(_most_above(lo, hi, T, H, w, limit), width, w), np.empty((T, K), w.dtype)
+    kept, z_before = lines(_most_above(lo, hi, T, H, w, limit), width, w), np.empty((T, K), w.dtype)
     to_S, to_z = np.empty((T, R), w.dtype), np.empty((T, R), w.dtype)
     a, inverse_a, slope = np.empty(K, w.dtype), np.empty(K, w.dtype), np.empty(K, w.dtype)
     direct, to_a, inverse = np.empty(K, w.dtype), np.empty(K, w.dtype), np.empty(R, w.dtype)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from mixers.ops.lanes import LANES, exponential, load, store
 from mixers.ramnet import decode_address
 from mixers.ramnet.address import cyclic_shift, product_log_softmax
-from mixers.ramnet.lanes import LANES, exponential, load, store
 from mixers.ramnet.network import merge
 
 # U, d_p, K

@@ -11,13 +11,25 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.datamodel import models
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
+from mixers.ops.rows import ORDERED
+
 LANES = 16
+#: Where arrays begin, for arguments: of a number that is written out, numba makes a type and the function anew.
+START = np.intp(0)
+#: How kernels are compiled, in which every sum has its order.
+COMPILED: dict[str, Any] = {
+    "nogil": True, "cache": True, "error_model": "numpy", "fastmath": ORDERED, "no_cfunc_wrapper": True,
+}  # fmt: skip
+#: And functions that only they call.
+INLINED = COMPILED | {"no_cpython_wrapper": True, "no_rewrites": True}
 
 
 class Lanes(types.Type):
@@ -70,6 +82,28 @@ def store(typingctx, array, index, value):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), code
+
+
+@compiled
+def get(typingctx, array, index):
+    """The element at flat index ``index``, which is not asked whether it counts from the end."""
+
+    def code(context, builder, signature, args):
+        return builder.load(builder.gep(context.make_array(array)(context, builder, args[0]).data, [args[1]]))
+
+    return array.dtype(array, types.intp), code
+
+
+@compiled
+def put(typingctx, array, index, value):
+    """Put a number where ``get`` would find it."""
+
+    def code(context, builder, signature, args):
+        pointer = builder.gep(context.make_array(array)(context, builder, args[0]).data, [args[1]])
+        builder.store(args[2], pointer)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, array.dtype), code
 
 
 @compiled
@@ -225,3 +259,35 @@ def exponential(typingctx, x):
         return result
 
     return x(x), code
+
+
+@numba.njit(**INLINED)
+def lines(count, width, like):
+    """``count * width`` zeros that begin where a cache line does: no vector then lies in two of them."""
+    room = np.zeros(count * width + 64, like.dtype)
+    skip = np.intp(-room.ctypes.data % 64) // room.itemsize
+    return room[skip : skip + count * width]
+
+
+@numba.njit(**INLINED)
+def lay_out(x, n, size, width, out, line):
+    """Line n of x ``[., size]`` as a line of ``out`` ``[., width]``, before zeros."""
+    source, target = n * size, line * width
+    whole = size // LANES * LANES
+    for c in range(0, whole, LANES):
+        store(out, target + c, load(x, source + c))
+    if whole < width:
+        store(out, target + whole, spread(out.dtype.type(0)))
+        for c in range(whole, size):
+            put(out, target + c, get(x, source + c))
+
+
+@numba.njit(**INLINED)
+def put_back(out, line, size, width, x, n):
+    """The other way."""
+    source, target = line * width, n * size
+    whole = size // LANES * LANES
+    for c in range(0, whole, LANES):
+        store(x, target + c, load(out, source + c))
+    for c in range(whole, size):
+        put(x, target + c, get(out, source + c))
