@@ -89,7 +89,8 @@ class SequenceMixer(nn.Module):
 
     def engine(self, device: torch.device, dtype: torch.dtype = torch.float32, decoding: bool = False) -> EngineChoice:
         """What would compute ``forward``, or with ``decoding`` ``step``, if parameters and inputs were ``dtype`` on
-        ``device``. Needs no data, nor the device. Mixers whose operations choose an engine ask that choice.
+        ``device``. Needs no data, nor the device. Mixers whose operations choose an engine ask that choice, for a
+        sequence of some length: that of a few tokens may fall to another.
 
         Raises:
             ValueError: the engine asked for cannot run there.

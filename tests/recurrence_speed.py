@@ -1,16 +1,19 @@
 """Time the chunked recurrence on the CPU beside fla's PyTorch operations: forward and backward, one thread.
 
     python tests/recurrence_speed.py [--repeats 7] [--kind gla ...] [--json speed.json]
+    python tests/recurrence_speed.py --engines [--repeats 7] [--kind gla ...]
 
 CPU time, the least of several runs, each operation in turn so that all share the machine's moods; errors are of the
 output and of the worst gradient against a float64 loop over time, relative to the largest element. "best" is the
-fastest of fla's PyTorch operations for the recurrence, "step" its loop over time.
+fastest of fla's PyTorch operations for the recurrence, "step" its loop over time. With ``--engines``, how many times
+faster the compiled engine is than the chunked one, by length and size of the heads: what ``auto`` goes by.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -39,6 +42,8 @@ with warnings.catch_warnings():
 
 #: batch, length, heads, head dimension.
 SHAPES = {"64x64x2x32": (64, 64, 2, 32), "16x256x2x64": (16, 256, 2, 64)}
+#: Of ``--engines``.
+LENGTHS, WIDTHS = (16, 32, 64, 128, 512), (16, 32, 64, 128)
 Operation = Callable[..., Tensor]
 
 
@@ -149,10 +154,12 @@ class Run:
         o = self.operation(*self.leaves)
         return [o.detach(), *torch.autograd.grad(o, self.leaves, self.gradient)]
 
-    def time(self) -> None:
+    def time(self) -> float:
         start = time.process_time()
         self.results()
-        self.least = min(self.least, time.process_time() - start)
+        seconds = time.process_time() - start
+        self.least = min(self.least, seconds)
+        return seconds
 
     def error(self, expected: list[Tensor]) -> float:
         got = [x.transpose(1, 2) if self.head_first else x for x in self.results()]
@@ -187,13 +194,32 @@ def measure(kind: str, shape: tuple[int, int, int, int], repeats: int) -> dict[s
     }
 
 
+def compare_engines(kinds: list[str], repeats: int) -> None:
+    """Medians of the ratio, the engines in turn."""
+    print(f"chunk / cpu    {'K = V':>5}" + "".join(f"{f'T {length}':>8}" for length in LENGTHS))
+    for kind in kinds:
+        for width in WIDTHS:
+            ratios = []
+            for length in LENGTHS:
+                shape = (max(1, min(48, 2**22 // (length * width * width))), length, 2, width)
+                inputs, gradient = draw(kind, shape), torch.ones(shape)
+                runs = [Run(ours(kind, engine), inputs, gradient) for engine in ("chunk", "cpu")]
+                assert runs[1].error(runs[0].results()) < 1e-3
+                ratios.append(statistics.median(runs[0].time() / runs[1].time() for _ in range(repeats)))
+            print(f"{kind:14} {width:5d}" + "".join(f"{ratio:8.2f}" for ratio in ratios), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--kind", choices=PEERS, action="append")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--engines", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.engines:
+        compare_engines(options.kind or list(PEERS), options.repeats)
+        return
     rows = []
     print(
         f"{'B x T x H x D':14} {'kind':14} {'ours ms':>8} {'error':>8} {'best ms':>8} {'error':>8} {'best/':>6}", end=""

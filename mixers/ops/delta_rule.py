@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mixers.ops.recurrence import Engine, check_shapes, choose_engine, run_torch
+from mixers.ops.recurrence import Engine, check_shapes, choose_engine, engine_function, run_wide
 
 
 def gated_delta_rule(
@@ -55,7 +55,11 @@ def gated_delta_rule(
         from mixers.ops.recurrence_fla import gated_delta_rule_fla  # fla is slow to import, and optional
 
         return gated_delta_rule_fla(q, k, v, beta, g, scale, initial_state, output_final_state)
+    if chosen == "cpu":
+        from mixers.ops.recurrence_cpu import gated_delta_rule_cpu  # numba is slow to import
+
+        return run_wide(gated_delta_rule_cpu, (q, k, v, g, beta), scale, initial_state, output_final_state)
     written = beta[..., None] * k
     a = k if g is None else g.exp()[..., None] * k
     b = None if chosen == "chunk" else -written  # which takes None for -k, and saves half
-    return run_torch(chosen, (q, written, v, g, a, b), scale, initial_state, output_final_state)
+    return run_wide(engine_function(chosen), (q, written, v, g, a, b), scale, initial_state, output_final_state)

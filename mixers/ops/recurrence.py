@@ -6,12 +6,13 @@
 |---|---|---|
 | ``reference`` | anywhere, any dtype | a loop over time: the definition, and the oracle in float64 |
 | ``chunk`` | anywhere, any dtype | PyTorch: matrix products inside chunks of up to 64 tokens |
+| ``cpu`` | CPU | compiled with numba: token after token, the state in cache |
 | ``fla`` | CUDA, not float64 | flash-linear-attention's Triton kernels |
 
-``auto`` takes ``chunk`` for CPU tensors; for CUDA tensors ``fla`` where it can run and ``chunk`` otherwise; and a plain
-step for T = 1. An engine asked for by name that cannot run is an error, never replaced by another. 16-bit inputs are
-computed in float32 by all but ``fla``, whose matrix products are then in 16 bits, and in TF32 for float32 where the GPU
-has it.
+``auto`` takes for CPU tensors ``cpu``, or ``chunk`` where that is faster; for CUDA tensors ``fla`` where it can run and
+``chunk`` otherwise; and a plain step for T = 1. An engine asked for by name that cannot run is an error, never replaced
+by another. 16-bit inputs are computed in float32 by all but ``fla``, whose matrix products are then in 16 bits, and in
+TF32 for float32 where the GPU has it. ``cpu`` cannot be differentiated twice.
 """
 
 from __future__ import annotations
@@ -24,15 +25,20 @@ import torch
 from torch import Tensor
 
 from mixers.base import EngineChoice, TensorKind
-from mixers.ops.recurrence_chunk import recurrence_chunk
+from mixers.ops.recurrence_chunk import CHUNK, recurrence_chunk
 from mixers.ops.recurrence_reference import recurrence_reference
 from mixers.ops.recurrence_step import recurrence_step
 
-Engine = Literal["auto", "reference", "chunk", "fla"]
-Chosen = Literal["reference", "chunk", "fla", "step"]
+Engine = Literal["auto", "reference", "chunk", "cpu", "fla"]
+Chosen = Literal["reference", "chunk", "cpu", "fla", "step"]
 
 #: fla's kernels for the delta rules hold a whole key in one block.
 FLA_DELTA_WIDTH = 256
+#: The largest state of a head, K times V, for which the compiled engine is faster than ``chunk``, without and with a
+#: and b (``python tests/recurrence_speed.py --engines``).
+CPU_STATE = {False: 64 * 64, True: 128 * 128}
+#: The same for a sequence of one chunk, through which ``chunk`` carries no state.
+CPU_STATE_OF_ONE_CHUNK = {False: 0, True: 32 * 32}
 
 
 def fla_refusal(q: Tensor | TensorKind, v: Tensor | TensorKind, delta: bool) -> str | None:
@@ -51,28 +57,41 @@ def fla_refusal(q: Tensor | TensorKind, v: Tensor | TensorKind, delta: bool) -> 
     return None
 
 
+def cpu_refusal(q: Tensor | TensorKind) -> str | None:
+    """Why the compiled engine cannot run the recurrence for tensors like these; None if it can."""
+    if q.device.type != "cpu":
+        return f"needs CPU tensors, got tensors on {q.device}"
+    if not importlib.util.find_spec("numba"):
+        return "needs the package numba: pip install numba"
+    return None
+
+
 def decide_engine(
     engine: Engine, q: Tensor | TensorKind, v: Tensor | TensorKind, delta: bool
 ) -> tuple[Chosen, str | None]:
-    """The engine that will run, and why fla does not if ``auto`` passes over it on a GPU.
+    """The engine that will run, and why not the device's fastest if that cannot.
 
     Raises:
         ValueError: the engine asked for by name cannot run.
     """
+    if engine not in ("auto", "reference", "chunk", "cpu", "fla"):
+        raise ValueError(f"unknown engine {engine!r}: use 'auto', 'reference', 'chunk', 'cpu' or 'fla'")
     if engine == "auto":
         if q.shape[1] == 1:
             return "step", None
-        if q.device.type != "cuda":
+        fastest: Literal["cpu", "fla"] = "fla" if q.device.type == "cuda" else "cpu"
+        largest = (CPU_STATE if q.shape[1] > CHUNK else CPU_STATE_OF_ONE_CHUNK)[delta]
+        if fastest == "cpu" and (q.device.type != "cpu" or q.shape[-1] * v.shape[-1] > largest):
             return "chunk", None
-        refusal = fla_refusal(q, v, delta)
-        return ("chunk", f"fla {refusal}") if refusal else ("fla", None)
-    if engine == "fla":
-        refusal = fla_refusal(q, v, delta)
-        if refusal:
-            raise ValueError(f"the recurrence's fla engine {refusal}; use engine='auto' or 'chunk'")
-    elif engine not in ("reference", "chunk"):
-        raise ValueError(f"unknown engine {engine!r}: use 'auto', 'reference', 'chunk' or 'fla'")
+        refusal = _refusal(fastest, q, v, delta)
+        return ("chunk", f"{fastest} {refusal}") if refusal else (fastest, None)
+    if (engine == "cpu" or engine == "fla") and (refusal := _refusal(engine, q, v, delta)):
+        raise ValueError(f"the recurrence's {engine} engine {refusal}; use engine='auto' or 'chunk'")
     return engine, None
+
+
+def _refusal(engine: Literal["cpu", "fla"], q: Tensor | TensorKind, v: Tensor | TensorKind, delta: bool) -> str | None:
+    return cpu_refusal(q) if engine == "cpu" else fla_refusal(q, v, delta)
 
 
 def choose_engine(engine: Engine, q: Tensor | TensorKind, v: Tensor | TensorKind, delta: bool) -> Chosen:
@@ -81,8 +100,9 @@ def choose_engine(engine: Engine, q: Tensor | TensorKind, v: Tensor | TensorKind
 
 
 def engine_for(K: int, V: int, delta: bool, device: torch.device, dtype: torch.dtype, decoding: bool) -> EngineChoice:
-    """What ``auto`` takes for heads of K by V, ``delta``: with a and b. See ``SequenceMixer.engine``."""
-    length = 1 if decoding else 2
+    """What ``auto`` takes for heads of K by V, ``delta``: with a and b, and a sequence that is not short. See
+    ``SequenceMixer.engine``."""
+    length = 1 if decoding else CHUNK + 1
     q, v = (TensorKind((1, length, 1, width), dtype, device) for width in (K, V))
     return EngineChoice(*decide_engine("auto", q, v, delta))
 
@@ -102,29 +122,35 @@ def check_shapes(q: Tensor, v: Tensor, **others: tuple[Tensor | None, tuple[tupl
             )
 
 
-def run_torch(
-    engine: Literal["reference", "chunk", "step"],
+def engine_function(
+    engine: Literal["reference", "chunk", "cpu", "step"],
+) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """An engine's function of q, k, v, w, a, b, scale, initial state, and whether to return the final one."""
+    if engine == "cpu":
+        from mixers.ops.recurrence_cpu import recurrence_cpu  # numba is slow to import
+
+        return recurrence_cpu
+    return {"reference": recurrence_reference, "chunk": recurrence_chunk, "step": recurrence_step}[engine]
+
+
+def run_wide(
+    operation: Callable[..., tuple[Tensor, Tensor | None]],
     tensors: tuple[Tensor | None, ...],
     scale: float,
     initial_state: Tensor | None,
     output_final_state: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """A PyTorch engine on (q, k, v, w, a, b), in one dtype of 32 bits at least, also under autocast."""
+    """An operation on (q, k, v and more), in one dtype of 32 bits at least, also under autocast."""
     q = tensors[0]
     assert q is not None
     wide = torch.float32
     for tensor in (*tensors, initial_state):
         if tensor is not None:
             wide = torch.promote_types(wide, tensor.dtype)
-    engines: dict[str, Callable[..., tuple[Tensor, Tensor | None]]] = {
-        "reference": recurrence_reference,
-        "chunk": recurrence_chunk,
-        "step": recurrence_step,
-    }
     with torch.autocast(q.device.type, enabled=False):
         arguments = (None if tensor is None else tensor.to(wide) for tensor in tensors)
         state = None if initial_state is None else initial_state.to(wide)
-        o, state = engines[engine](*arguments, scale, state, output_final_state)
+        o, state = operation(*arguments, scale, state, output_final_state)
     return o.to(q.dtype), state
 
 
@@ -177,4 +203,4 @@ def recurrence(
         from mixers.ops.recurrence_fla import recurrence_fla  # fla is slow to import, and optional
 
         return recurrence_fla(q, k, v, w, a, b, scale, initial_state, output_final_state)
-    return run_torch(chosen, (q, k, v, w, a, b), scale, initial_state, output_final_state)
+    return run_wide(engine_function(chosen), (q, k, v, w, a, b), scale, initial_state, output_final_state)

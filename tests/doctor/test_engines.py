@@ -49,7 +49,7 @@ def test_a_mixer_that_works_one_that_does_not_and_one_that_is_slow(monkeypatch):
 def test_looking_at_mixers_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     heard = []
-    assert engines.check_mixer("gla", CPU, heard.append).mark == "ok" and heard == ["gla"]
+    assert engines.check_mixer("gla", CPU, heard.append).mark == "ok" and heard[0] == "gla"
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -289,7 +289,7 @@ def asked(monkeypatch):
 @pytest.mark.parametrize("name, options", CASES)
 def test_engine_is_the_one_that_runs(name, options, decoding, asked, monkeypatch):
     mixer = make(name, options)
-    x = sequence(2, 11)
+    x = sequence(2, recurrence.CHUNK + 1)
     with torch.no_grad():
         mixer.step(x[:, 0], mixer.init_state(2)) if decoding else mixer(x)
     for widest in (recurrence.FLA_DELTA_WIDTH, 0):  # 0 tells who uses the delta rule

@@ -1,6 +1,7 @@
 """The recurrence: every engine against a loop over time in float64, outputs, states and all gradients."""
 
 import inspect
+import math
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from mixers.ops import recurrence as recurrence_module
+from mixers.ops import recurrence_cpu
 from mixers.ops.delta_rule import gated_delta_rule
 from mixers.ops.recurrence import recurrence
 from mixers.ops.recurrence_chunk import choose_decay
@@ -18,27 +20,27 @@ from mixers.ops.recurrence_decay import FactoredDecay, HalvedDecay
 B, H, K, V = 2, 3, 5, 24
 
 
-def linear(g, T, K=K):
+def linear(g, T, K=K, V=V):
     """The tensors that all kinds share, in float64: q, k, v."""
     return [torch.randn(B, T, H, width, dtype=torch.float64, generator=g) for width in (K, K, V)]
 
 
-def scalar_decay(g, T):
-    return [*linear(g, T), -F.softplus(torch.randn(B, T, H, dtype=torch.float64, generator=g))]
+def scalar_decay(g, T, *sizes):
+    return [*linear(g, T, *sizes), -F.softplus(torch.randn(B, T, H, dtype=torch.float64, generator=g))]
 
 
-def vector_decay(g, T):
-    return [*linear(g, T), F.logsigmoid(torch.randn(B, T, H, K, dtype=torch.float64, generator=g))]
+def vector_decay(g, T, K=K, V=V):
+    return [*linear(g, T, K, V), F.logsigmoid(torch.randn(B, T, H, K, dtype=torch.float64, generator=g))]
 
 
-def rank_one(g, T):
+def rank_one(g, T, K=K, V=V):
     """a of length one and b against it, as in RWKV-7."""
     a = F.normalize(torch.randn(B, T, H, K, dtype=torch.float64, generator=g), dim=-1)
     return [a, -a * torch.rand(B, T, H, K, dtype=torch.float64, generator=g)]
 
 
-def delta(g, T):
-    q, k, v = linear(g, T)
+def delta(g, T, *sizes):
+    q, k, v = linear(g, T, *sizes)
     beta = torch.rand(B, T, H, dtype=torch.float64, generator=g)
     return [q, F.normalize(k, dim=-1), v, beta]
 
@@ -47,13 +49,15 @@ KINDS = {
     "linear": (recurrence, linear),
     "scalar-decay": (recurrence, scalar_decay),
     "vector-decay": (recurrence, vector_decay),
-    "rank-one": (recurrence, lambda g, T: [*linear(g, T), None, *rank_one(g, T)]),
-    "rank-one-scalar-decay": (recurrence, lambda g, T: [*scalar_decay(g, T), *rank_one(g, T)]),
-    "rank-one-vector-decay": (recurrence, lambda g, T: [*vector_decay(g, T), *rank_one(g, T)]),
+    "rank-one": (recurrence, lambda g, T, *s: [*linear(g, T, *s), None, *rank_one(g, T, *s)]),
+    "rank-one-scalar-decay": (recurrence, lambda g, T, *s: [*scalar_decay(g, T, *s), *rank_one(g, T, *s)]),
+    "rank-one-vector-decay": (recurrence, lambda g, T, *s: [*vector_decay(g, T, *s), *rank_one(g, T, *s)]),
     "delta": (gated_delta_rule, delta),
-    "gated-delta": (gated_delta_rule, lambda g, T: [*delta(g, T), scalar_decay(g, T)[3]]),
+    "gated-delta": (gated_delta_rule, lambda g, T, *s: [*delta(g, T, *s), scalar_decay(g, T)[3]]),
 }
 by_kind = pytest.mark.parametrize("kind", KINDS)
+ENGINES = ("chunk", "cpu")
+by_engine = pytest.mark.parametrize("engine", ENGINES)
 
 
 def run(operation, tensors, state=None, engine="chunk", dtype=torch.float64, final=True):
@@ -75,29 +79,72 @@ def worst(got, expected):
     return float(torch.stack(errors).max())
 
 
-def assert_as_good_as_the_loop(operation, tensors, state=None, final=True, engine="chunk", room=5e-6):
-    """In float64 to rounding; in float32 to a few times the loop's own error, and ``room`` for exponents of some 50."""
+def assert_as_good_as_the_loop(operation, tensors, state=None, final=True, room=5e-6):
+    """Every engine, in float64 to rounding; in float32 to a few times the loop's own error, and ``room`` for exponents
+    of some 50."""
     exact = run(operation, tensors, state, "reference", final=final)
-    assert worst(run(operation, tensors, state, engine, final=final), exact) < 1e-11
+    for engine in ENGINES:
+        assert worst(run(operation, tensors, state, engine, final=final), exact) < 1e-11, engine
     rounded = [None if x is None else x.float().double() for x in tensors]
     start = None if state is None else state.float().double()
     exact = run(operation, rounded, start, "reference", final=final)
     loop = worst(run(operation, tensors, state, "reference", torch.float32, final), exact)
-    assert worst(run(operation, tensors, state, engine, torch.float32, final), exact) < 4 * loop + room
+    for engine in ENGINES:
+        assert worst(run(operation, tensors, state, engine, torch.float32, final), exact) < 4 * loop + room, engine
 
 
-def draw_state(g):
+def draw_state(g, K=K, V=V):
     return torch.randn(B, H, K, V, dtype=torch.float64, generator=g)
 
 
 @pytest.mark.parametrize("with_state", [False, True], ids=["no-state", "state"])
 @pytest.mark.parametrize("length", [1, 63, 64, 130])
 @by_kind
-def test_chunks_equal_the_loop_over_time(kind, length, with_state):
+def test_engines_equal_the_loop_over_time(kind, length, with_state):
     operation, make = KINDS[kind]
     g = torch.Generator().manual_seed(length)
     state = draw_state(g) if with_state else None
     assert_as_good_as_the_loop(operation, make(g, length), state, final=with_state)
+
+
+@pytest.mark.parametrize("cache", [None, 1], ids=["long-blocks", "short-blocks"])
+@pytest.mark.parametrize("length, keys, values", [(1, 1, 1), (2, 17, 3), (13, 3, 17), (23, 33, 1), (37, 1, 5)])
+@by_kind
+def test_the_compiled_engine_at_awkward_sizes(kind, length, keys, values, cache, monkeypatch):
+    if cache:
+        monkeypatch.setattr(recurrence_cpu, "CACHE", cache)
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(length)
+    tensors, state = make(g, length, keys, values), draw_state(g, keys, values)
+    exact = run(operation, tensors, state, "reference")
+    assert worst(run(operation, tensors, state, "cpu"), exact) < 1e-12
+
+
+@by_kind
+def test_the_compiled_engine_is_as_exact_as_pytorch(kind):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(1)
+    tensors, state = [x if x is None else x.float() for x in make(g, 64, 32, 32)], draw_state(g, 32, 32).float()
+    exact = run(operation, tensors, state, "reference")
+    chunk, compiled = (run(operation, tensors, state, engine, torch.float32) for engine in ENGINES)
+    for ours, theirs, expected in zip(compiled, chunk, exact, strict=True):
+        error, allowed = ((x.double() - expected).square().mean().sqrt() for x in (ours, theirs))
+        assert error <= 2 * allowed
+
+
+@by_kind
+def test_results_do_not_depend_on_the_number_of_threads(kind):
+    operation, make = KINDS[kind]
+    g = torch.Generator().manual_seed(0)
+    tensors, state = make(g, 20), draw_state(g)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 5):
+            torch.set_num_threads(n)
+            results.append(run(operation, tensors, state, "cpu", torch.float32))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(x, y) for other in results[1:] for x, y in zip(other, results[0], strict=True))
 
 
 @pytest.mark.parametrize("given, asked", [(True, False), (False, True)], ids=["given", "asked"])
@@ -185,17 +232,19 @@ def test_decay_is_factored_over_as_much_as_it_allows(strength, block):
     assert block == 64 or decay.block == block
 
 
+@by_engine
 @by_kind
-def test_a_sequence_may_be_cut_anywhere(kind):
+def test_a_sequence_may_be_cut_anywhere(kind, engine):
     operation, make = KINDS[kind]
     g = torch.Generator().manual_seed(0)
     tensors = make(g, 100)
-    o, S = operation(*tensors, output_final_state=True)
+    o, S = operation(*tensors, output_final_state=True, engine=engine)
     for cut in (1, 37, 64, 99):
-        first, middle = operation(*(x if x is None else x[:, :cut] for x in tensors), output_final_state=True)
-        second, last = operation(
-            *(x if x is None else x[:, cut:] for x in tensors), initial_state=middle, output_final_state=True
+        before, after = (
+            [None if x is None else x[:, part] for x in tensors] for part in (slice(cut), slice(cut, None))
         )
+        first, middle = operation(*before, output_final_state=True, engine=engine)
+        second, last = operation(*after, initial_state=middle, output_final_state=True, engine=engine)
         torch.testing.assert_close(torch.cat([first, second], 1), o)
         torch.testing.assert_close(last, S)
 
@@ -207,45 +256,49 @@ def test_one_token_takes_one_step(kind, with_state, monkeypatch):
     g = torch.Generator().manual_seed(0)
     tensors, state = make(g, 1), draw_state(g) if with_state else None
     exact = run(operation, tensors, state, "reference")
-    for engine in ("recurrence_chunk", "recurrence_reference"):
-        monkeypatch.setattr(recurrence_module, engine, None)
+    for name in ("recurrence_chunk", "recurrence_reference"):
+        monkeypatch.setattr(recurrence_module, name, None)
+    monkeypatch.setattr(recurrence_cpu, "over_rows", None)
     assert worst(run(operation, tensors, state, "auto"), exact) < 1e-12
 
 
+@by_engine
 @pytest.mark.parametrize("length", [1, 70])
 @by_kind
-def test_the_initial_state_is_left_as_it_was(kind, length):
+def test_the_initial_state_is_left_as_it_was(kind, length, engine):
     operation, make = KINDS[kind]
     g = torch.Generator().manual_seed(0)
     tensors, state = make(g, length), draw_state(g)
     before = state.clone()
     with torch.no_grad():
-        operation(*tensors, initial_state=state, output_final_state=True)[1].zero_()
+        operation(*tensors, initial_state=state, output_final_state=True, engine=engine)[1].zero_()
     assert torch.equal(state, before)
 
 
+@by_engine
 @by_kind
-def test_samples_do_not_meet(kind):
+def test_samples_do_not_meet(kind, engine):
     operation, make = KINDS[kind]
     tensors = [x if x is None else x.requires_grad_() for x in make(torch.Generator().manual_seed(0), 70)]
-    o, _ = operation(*tensors)
+    o, _ = operation(*tensors, engine=engine)
     leaves = [x for x in tensors if x is not None]
     assert all(not grad[1].any() for grad in torch.autograd.grad(o[0].sum(), leaves))
-    alone, _ = operation(*(x if x is None else x[:1] for x in tensors))
+    alone, _ = operation(*(x if x is None else x[:1] for x in tensors), engine=engine)
     torch.testing.assert_close(alone, o[:1])
 
 
-@pytest.mark.parametrize("length", [1, 70])
+@pytest.mark.parametrize("length, engine", [(1, "auto"), (70, "chunk"), (70, "cpu")])
 @by_kind
-def test_sixteen_bits_are_computed_in_thirty_two(kind, length):
+def test_sixteen_bits_are_computed_in_thirty_two(kind, length, engine):
     operation, make = KINDS[kind]
     tensors = make(torch.Generator().manual_seed(0), length)
     short = [x if x is None else x.bfloat16() for x in tensors]
-    o, S = operation(*short, output_final_state=True)
-    expected, state = operation(*(x if x is None else x.float() for x in short), output_final_state=True)
+    full = [x if x is None else x.float() for x in short]
+    o, S = operation(*short, output_final_state=True, engine=engine)
+    expected, state = operation(*full, output_final_state=True, engine=engine)
     assert (o.dtype, S.dtype) == (torch.bfloat16, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        under_autocast, _ = operation(*(x if x is None else x.float() for x in short))
+        under_autocast, _ = operation(*full, engine=engine)
     assert worst([under_autocast, o.float()], [expected, expected]) < 0.02
     assert worst([under_autocast, S], [expected, state]) < (0.02 if kind.endswith("delta") else 1e-6)
 
@@ -299,14 +352,33 @@ def test_cuda_takes_fla_where_it_can_run():
     odd = OnCuda(2, 64, 2, 5, dtype=torch.bfloat16)
     with pytest.raises(ValueError, match="even head dimensions in 16 bits, got K = 5"):
         choose("fla", odd, odd, delta=False)
+    with pytest.raises(ValueError, match="cpu engine needs CPU tensors, got tensors on cuda; use engine='auto' or"):
+        choose("cpu", narrow, narrow, delta=False)
 
 
-def test_fla_missing_is_named(monkeypatch):
+@pytest.mark.parametrize("delta", [False, True])
+@pytest.mark.parametrize("length", [2, 64, 65])
+def test_a_cpu_takes_the_compiled_engine_where_it_is_faster(length, delta):
+    choose, module = recurrence_module.choose_engine, recurrence_module
+    largest = (module.CPU_STATE_OF_ONE_CHUNK if length <= 64 else module.CPU_STATE)[delta]
+    small, large = (torch.empty(1, length, 1, math.isqrt(largest) + more) for more in (0, 1))
+    assert choose("auto", large, large, delta) == "chunk"
+    assert choose("auto", small, small, delta) == "cpu"
+    assert choose("cpu", large, large, delta) == "cpu"
+    assert choose("auto", small.to("meta"), small.to("meta"), delta) == "chunk"
+
+
+def test_packages_missing_are_named(monkeypatch):
     monkeypatch.setattr(recurrence_module.importlib.util, "find_spec", lambda name: None)
     q = OnCuda(2, 64, 2, 8)
     assert recurrence_module.choose_engine("auto", q, q, delta=False) == "chunk"
     with pytest.raises(ValueError, match="pip install flash-linear-attention"):
         recurrence_module.choose_engine("fla", q, q, delta=False)
+    q = torch.empty(2, 65, 2, 8)
+    reason = "cpu needs the package numba: pip install numba"
+    assert recurrence_module.decide_engine("auto", q, q, delta=False) == ("chunk", reason)
+    with pytest.raises(ValueError, match="cpu engine needs the package numba: pip install numba"):
+        recurrence_module.choose_engine("cpu", q, q, delta=False)
 
 
 def test_a_cpu_does_not_import_fla():

@@ -1,4 +1,4 @@
-"""The recurrence in chunks, whatever its length, decay and strength: the loop over time in float64, gradients too.
+"""The engines of the recurrence, whatever length, decay and strength: the loop over time in float64, gradients too.
 
 The same cases in the same order every time. Their bound is the loop's own error, and what the form with chunks adds: a
 read and a write each carry the rounding of sums of up to CHUNK terms, and of an exponent.
@@ -14,7 +14,7 @@ from mixers.ops.delta_rule import gated_delta_rule
 from mixers.ops.recurrence import recurrence
 from mixers.ops.recurrence_chunk import BLOCKS, CHUNK, FACTOR_SPAN, choose_decay
 from mixers.ops.recurrence_decay import NOTHING, FactoredDecay, HalvedDecay
-from tests.mixers.test_recurrence import B, H, K, V, rank_one, run, worst
+from tests.mixers.test_recurrence import ENGINES, B, H, K, V, rank_one, run, worst
 
 DTYPES = (torch.float32, torch.float64)
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
@@ -59,7 +59,7 @@ def rounding(dtype):
 @example(length=2, form="channel", mixed=[100.0], per="token", term="none", with_state=True, final=True, seed=0)
 @example(length=8, form="channel", mixed=[torch.inf], per="token", term="rank-one", with_state=True, final=True, seed=0)
 @fuzz
-def test_chunks_equal_the_loop_over_time(dtype, length, form, mixed, per, term, with_state, final, seed):
+def test_engines_equal_the_loop_over_time(dtype, length, form, mixed, per, term, with_state, final, seed):
     g = torch.Generator().manual_seed(seed)
     q, k, v = (torch.randn(B, length, H, width, dtype=torch.float64, generator=g) for width in (K, K, V))
     state = torch.randn(B, H, K, V, dtype=torch.float64, generator=g) if with_state else None
@@ -73,7 +73,7 @@ def test_chunks_equal_the_loop_over_time(dtype, length, form, mixed, per, term, 
     *tensors, state = (None if x is None else x.to(dtype).double() for x in (*tensors, state))
     exact = run(operation, tensors, state, "reference", final=final)
     loop = worst(run(operation, tensors, state, "reference", dtype, final), exact)
-    for engine in ("chunk", "auto") if length == 1 else ("chunk",):  # one token takes a step of its own
+    for engine in (*ENGINES, "auto") if length == 1 else ENGINES:  # one token takes a step of its own
         assert worst(run(operation, tensors, state, engine, dtype, final), exact) <= 4 * loop + rounding(dtype)
 
 
