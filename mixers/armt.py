@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mixers.base import RecurrentMixer, State, init_linear
 from mixers.checks import check_size
-from mixers.layers import l2_norm
+from mixers.ops.norm import l2_norm
 from mixers.registry import register
 from mixers.rotary import check_rotary, rotate
 

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import State, init_linear
-from mixers.layers import GatedRMSNorm, l2_norm
+from mixers.layers import GatedRMSNorm, RMSNorm
 from mixers.linear_attention import FEATURE_MAPS
 from mixers.matrix_state import MatrixStateMixer, head_width
 from mixers.ops.delta_rule import gated_delta_rule
+from mixers.ops.norm import l2_norm
 from mixers.registry import register
 
 ACTIVATIONS = {"silu": F.silu, **FEATURE_MAPS}
@@ -80,7 +81,7 @@ class DeltaNet(MatrixStateMixer):
         self.v_proj = nn.Linear(d_model, value_dim, bias=False)
         self.b_proj = nn.Linear(d_model, num_heads, bias=False) if use_beta else None
         self.g_proj = nn.Linear(d_model, value_dim, bias=False) if use_gate else None
-        self.o_norm = GatedRMSNorm(head_v_dim) if use_gate else nn.RMSNorm(head_v_dim, eps=1e-5)
+        self.o_norm = GatedRMSNorm(head_v_dim) if use_gate else RMSNorm(head_v_dim)
         self.o_proj = nn.Linear(value_dim, d_model, bias=False)
         init_linear(*(layer for layer in self.children() if isinstance(layer, nn.Linear)))
         if use_short_conv:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from mixers.base import State, init_linear
 from mixers.checks import check_size, scaled_size
-from mixers.layers import GatedRMSNorm, l2_norm
+from mixers.layers import GatedRMSNorm, RMSNorm
 from mixers.matrix_state import MatrixStateMixer
 from mixers.ops.delta_rule import gated_delta_rule
+from mixers.ops.norm import l2_norm
 from mixers.registry import register
 
 
@@ -84,7 +85,7 @@ class GatedDeltaNet(MatrixStateMixer):
         self.a_proj = nn.Linear(d_model, num_v_heads, bias=False)
         self.b_proj = nn.Linear(d_model, num_v_heads, bias=False)
         self.g_proj = nn.Linear(d_model, value_dim, bias=False) if use_gate else None
-        self.o_norm = GatedRMSNorm(head_v_dim) if use_gate else nn.RMSNorm(head_v_dim, eps=1e-5)
+        self.o_norm = GatedRMSNorm(head_v_dim) if use_gate else RMSNorm(head_v_dim)
         self.o_proj = nn.Linear(value_dim, d_model, bias=False)
         init_linear(*(layer for layer in self.children() if isinstance(layer, nn.Linear)))
         self.A_log = nn.Parameter(torch.empty(num_v_heads).uniform_(0, 16).log())

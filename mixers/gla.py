@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mixers.base import State, init_linear
 from mixers.checks import check_size
-from mixers.layers import GatedRMSNorm
+from mixers.layers import GatedRMSNorm, RMSNorm
 from mixers.matrix_state import MatrixStateMixer, head_width
 from mixers.ops.recurrence import recurrence
 from mixers.registry import register
@@ -75,7 +75,7 @@ class GatedLinearAttention(MatrixStateMixer):
             init_linear(self.g_proj)
             self.g_norm_swish_gate = GatedRMSNorm(head_v_dim)
         else:
-            self.g_norm = nn.RMSNorm(head_v_dim, eps=1e-5)
+            self.g_norm = RMSNorm(head_v_dim)
         if use_short_conv:
             self.add_short_convs("qkv", conv_size, activation="silu")
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import State, init_linear
+from mixers.layers import RMSNorm
 from mixers.matrix_state import MatrixStateMixer
 from mixers.ops.recurrence import recurrence
 from mixers.registry import register
@@ -68,7 +69,7 @@ class HGRN2(MatrixStateMixer):
         self.q_proj = nn.Linear(d_model, num_heads * expand_ratio, bias=False)
         self.f_proj = nn.Linear(d_model, num_heads * expand_ratio, bias=False)
         self.i_proj = nn.Linear(d_model, d_model, bias=False)
-        self.g_norm = nn.RMSNorm(d_model, eps=1e-5)
+        self.g_norm = RMSNorm(d_model)
         self.o_proj = nn.Linear(d_model, d_model, bias=False)
         init_linear(self.q_proj, self.f_proj, self.i_proj, self.o_proj)
         if use_short_conv:

@@ -1,4 +1,7 @@
-"""Small parts that several mixers share; parameters named and shaped as in fla, so that its weights load."""
+"""Small parts that several mixers share; parameters named and shaped as in fla, so that its weights load.
+
+In float32 on a CPU the convolution and the norms are compiled (``mixers.ops``), whatever engine the mixer reports.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.checks import MAX_TAPS, check_size
+from mixers.ops.causal_conv import causal_conv
+from mixers.ops.norm import rms_norm
 
 
 class CausalConv1d(nn.Conv1d):
@@ -49,29 +54,32 @@ class CausalConv1d(nn.Conv1d):
     def mix(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """``[B, T, C]`` after the inputs in ``state`` (None: none yet) to the outputs and the last inputs."""
         T, before = x.shape[1], self.state_length
-        padded = F.pad(x, (0, 0, before, 0)) if state is None else torch.cat([state, x], 1)
-        y: Tensor | None = self.bias
-        for tap in range(self.kernel_size[0]):  # cheaper than conv1d on a CPU
-            window, weight = padded[:, tap : tap + T], self.weight[:, 0, tap]
-            y = window * weight if y is None else torch.addcmul(y, window, weight)
-        assert y is not None
-        return F.silu(y) if self.activation == "silu" else y, padded[:, T:]
+        y = causal_conv(x, self.weight[:, 0], self.bias, state)
+        if before > T:
+            x = F.pad(x, (0, 0, before, 0)) if state is None else torch.cat([state, x], 1)
+        return F.silu(y) if self.activation == "silu" else y, x[:, x.shape[1] - before :]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mix(x, None)[0]
 
 
-class GatedRMSNorm(nn.RMSNorm):
+class RMSNorm(nn.RMSNorm):
+    """``weight x / sqrt(mean x^2 + eps)`` over the last dimension, of this width."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__(width, eps=eps)
+        self.epsilon = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.epsilon)
+
+
+class GatedRMSNorm(RMSNorm):
     """``RMSNorm(x) * act(gate)``, fla's FusedRMSNormGated."""
 
     def __init__(self, width: int, eps: float = 1e-5, activation: Literal["silu", "sigmoid"] = "silu") -> None:
-        super().__init__(width, eps=eps)
+        super().__init__(width, eps)
         self.act = F.silu if activation == "silu" else torch.sigmoid
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(x) * self.act(gate)
-
-
-def l2_norm(x: Tensor, eps: float = 1e-6) -> Tensor:
-    """``x / sqrt(sum x^2 + eps)`` over the last dimension, as fla's kernels do."""
-    return x * (x.square().sum(-1, keepdim=True) + eps).rsqrt()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import State, init_linear
+from mixers.layers import RMSNorm
 from mixers.matrix_state import MatrixStateMixer, head_width
 from mixers.ops.recurrence import recurrence
 from mixers.registry import register
@@ -66,7 +67,7 @@ class LinearAttention(MatrixStateMixer):
         self.q_proj = nn.Linear(d_model, num_heads * head_k_dim, bias=False)
         self.k_proj = nn.Linear(d_model, num_heads * head_k_dim, bias=False)
         self.v_proj = nn.Linear(d_model, num_heads * head_v_dim, bias=False)
-        self.norm = nn.RMSNorm(head_v_dim, eps=1e-5) if output_norm == "rmsnorm" else nn.Identity()
+        self.norm = RMSNorm(head_v_dim) if output_norm == "rmsnorm" else nn.Identity()
         self.o_proj = nn.Linear(num_heads * head_v_dim, d_model, bias=False)
         init_linear(self.q_proj, self.k_proj, self.v_proj, self.o_proj)
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mixers.base import EngineChoice, RecurrentMixer, State
 from mixers.checks import MAX_TAPS, check_size
-from mixers.layers import CausalConv1d
+from mixers.layers import CausalConv1d, RMSNorm
+from mixers.ops.norm import rms_norm
 from mixers.ops.recurrence import engine_for, recurrence
 from mixers.registry import register
 
@@ -87,7 +88,7 @@ class Mamba2(RecurrentMixer):
         self.D = nn.Parameter(torch.ones(heads))
         for parameter in (self.dt_bias, self.A_log, self.D):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]
-        self.norm = nn.RMSNorm(inner, eps=1e-5)
+        self.norm = RMSNorm(inner)
         self.out_proj = nn.Linear(inner, d_model, bias=False)
 
     def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -115,8 +116,10 @@ class Mamba2(RecurrentMixer):
         return groups.unflatten(-1, (self.n_groups, -1)).repeat_interleave(self.num_heads // self.n_groups, -2)
 
     def _gated_norm(self, y: Tensor, z: Tensor) -> Tensor:
-        groups = (y * F.silu(z)).unflatten(-1, (self.n_groups, -1))
-        return F.rms_norm(groups, groups.shape[-1:], eps=self.norm.eps).flatten(-2) * self.norm.weight
+        y = y * F.silu(z)
+        if self.n_groups == 1:
+            return self.norm(y)
+        return rms_norm(y.unflatten(-1, (self.n_groups, -1)), None, self.norm.epsilon).flatten(-2) * self.norm.weight
 
     def engine(self, device: torch.device, dtype: torch.dtype = torch.float32, decoding: bool = False) -> EngineChoice:
         return engine_for(self.ssm_state_size, self.head_dim, False, device, dtype, decoding)

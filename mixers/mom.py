@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mixers.base import EngineChoice, RecurrentMixer, State
 from mixers.checks import MAX_TAPS, check_size, scaled_size
-from mixers.layers import CausalConv1d, GatedRMSNorm, l2_norm
+from mixers.layers import CausalConv1d, GatedRMSNorm, RMSNorm
 from mixers.ops.delta_rule import gated_delta_rule
+from mixers.ops.norm import l2_norm
 from mixers.ops.packed import Packing
 from mixers.ops.recurrence import engine_for
 from mixers.registry import register
@@ -120,7 +121,7 @@ class MixtureOfMemories(RecurrentMixer):
         self.k_conv1d = CausalConv1d(self.key_dim, conv_size, conv_bias)
         self.v_conv1d = CausalConv1d(self.value_dim, conv_size, conv_bias)
         self.g_proj = nn.Linear(d_model, self.value_dim, bias=False) if use_output_gate else None
-        self.o_norm = (GatedRMSNorm if use_output_gate else nn.RMSNorm)(head_v_dim, eps=norm_eps)
+        self.o_norm = (GatedRMSNorm if use_output_gate else RMSNorm)(head_v_dim, eps=norm_eps)
         self.o_proj = nn.Linear(self.value_dim, d_model, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import EngineChoice, RecurrentMixer, State
 from mixers.checks import check_size
-from mixers.layers import l2_norm
+from mixers.ops.norm import l2_norm
 from mixers.ops.recurrence import engine_for, recurrence
 from mixers.registry import register
 
@@ -109,17 +110,18 @@ class RWKV7(RecurrentMixer):
         nn.init.uniform_(self.o_proj.weight, -bound, bound)
 
     def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        state = self.init_state(len(x)) if state is None else state
-        shift = torch.cat([state["x"].unsqueeze(1), x[:, :-1]], 1) - x
+        before = F.pad(x[:, :-1], (0, 0, 1, 0)) if state is None else torch.cat([state["x"].unsqueeze(1), x[:, :-1]], 1)
+        shift = before - x
         x_r, x_w, x_k, x_v, x_a, x_g = (torch.addcmul(x, shift, self.get_parameter(f"x_{name}")) for name in SHIFTED)
         heads = (self.num_heads, self.head_dim)
         k, a = self.k_proj(x_k), self.a_lora(x_a).sigmoid()
         kappa = l2_norm((k * self.k_k).unflatten(-1, heads))
-        k = (k * (1 + (a - 1) * self.k_a)).unflatten(-1, heads)
+        k = (k * torch.addcmul(1 - self.k_a, a, self.k_a)).unflatten(-1, heads)
         r, v = self.r_proj(x_r).unflatten(-1, heads), self.v_proj(x_v).unflatten(-1, heads)
         w = MIN_LOG_DECAY * self.w_lora(x_w).sigmoid().unflatten(-1, heads)
         removed = kappa * a.unflatten(-1, heads)
-        o, S = recurrence(r, k, v, w, -kappa, removed, initial_state=state["S"], output_final_state=True)
+        start = None if state is None else state["S"]
+        o, S = recurrence(r, k, v, w, -kappa, removed, initial_state=start, output_final_state=True)
         assert S is not None
         bonus = (r * k * self.r_k).sum(-1, keepdim=True) * v  # what the current token says, past the state
         o = self.g_norm(o.flatten(-2).flatten(0, 1)).unflatten(0, x.shape[:2]) + bonus.flatten(-2)

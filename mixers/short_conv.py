@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mixers.base import SequenceMixer, State, init_linear
 from mixers.checks import MAX_TAPS, check_size
+from mixers.ops.causal_conv import causal_conv
 from mixers.registry import register
 
 
@@ -43,27 +44,21 @@ class ShortConvolution(SequenceMixer):
             convolved, projected = nn.functional.silu(convolved), nn.functional.silu(projected)
         return convolved * projected + x
 
-    def _taps(self, windows: list[Tensor]) -> Tensor:
-        """Sum of taps over ``[..., d_model]`` tensors, the oldest first; cheaper than conv1d on a CPU."""
-        conv = cast(nn.Conv1d, self.conv["conv"])
-        assert conv.bias is not None
-        weight = conv.weight[:, 0]  # [d_model, taps]
-        total: Tensor = conv.bias
-        for tap, window in enumerate(windows):
-            total = torch.addcmul(total, window, weight[:, tap])
-        return total
+    def _conv(self) -> nn.Conv1d:
+        return cast(nn.Conv1d, self.conv["conv"])
 
     def forward(self, x: Tensor) -> Tensor:
-        T = x.shape[1]
-        padded = nn.functional.pad(x, (0, 0, self.kernel_size - 1, 0))
-        return self._gate(self._taps([padded[:, i : i + T] for i in range(self.kernel_size)]), x)
+        conv = self._conv()
+        return self._gate(causal_conv(x, conv.weight[:, 0], conv.bias), x)
 
     def init_state(self, batch: int) -> State:
         return {"inputs": self._zeros(batch, self.kernel_size - 1, self.d_model)}
 
     def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
         window = torch.cat([state["inputs"], x_t.unsqueeze(1)], 1)  # [B, kernel_size, d_model]
-        return self._gate(self._taps(list(window.unbind(1))), x_t), {"inputs": window[:, 1:]}
+        conv = self._conv()
+        y = causal_conv(x_t.unsqueeze(1), conv.weight[:, 0], conv.bias, state["inputs"])
+        return self._gate(y.squeeze(1), x_t), {"inputs": window[:, 1:]}
 
     def state_size(self, sequence_length: int) -> int:
         return self.d_model * (self.kernel_size - 1)
