@@ -2,8 +2,9 @@
 
     python tests/bench.py                       samplers and RAM-Net's engines
     python tests/bench.py --zoology CHECKOUT    also Zoology's generator and training step, beside ours
+    python tests/bench.py --against CHECKOUT    training steps of the laptop sweep, here and in another checkout of this
 
-See ``tests/zoology/live.py`` for what is done to Zoology.
+See ``tests/zoology/live.py`` for what is done to Zoology, and ``tests/checkout.py`` for the other checkout.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mqar_bench.tasks import MQARConfig
 from mqar_bench.training.data import Batch
 from mqar_bench.training.model import LanguageModel
 from mqar_bench.training.optimization import parameter_groups, training_loss
+from tests.checkout import compare_steps
 from tests.zoology.live import import_zoology
 
 
@@ -182,9 +184,14 @@ def bench_samplers(z) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoology", type=Path, help="a checkout of HazyResearch/zoology")
+    parser.add_argument("--against", type=Path, help="another checkout of this repository")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.against:
+        print(f"torch {torch.__version__}, {arguments.threads} threads; CPU time")
+        compare_steps(arguments.against)
+        return
     z = import_zoology(arguments.zoology) if arguments.zoology else None
     print(f"torch {torch.__version__}, {arguments.threads} threads; medians")
     bench_memory()
