@@ -95,7 +95,7 @@ class TrainConfig(Frozen):
 
     max_epochs: int = Field(32, ge=1, le=10**6, description="passes over the training segments")
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="training sequences a step")
-    test_batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="sequences a batch when scoring")
+    test_batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="sequences a batch when scoring, at most")
     learning_rate: float = Field(1e-3, gt=0, le=MAX_FLOAT, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.1, ge=0, le=MAX_FLOAT, description="decoupled weight decay")
     decay_all: bool = Field(

@@ -55,10 +55,10 @@ class TaskData:
         for s, lo in spans:
             yield Batch(*segments[s].batch(lo, lo + batch_size))
 
-    def test_batches(self, batch_size: int) -> Iterator[tuple[str, Batch]]:
-        """Every test setting's name with each of its batches."""
+    def test_batches(self, batch_size: int, tokens: int) -> Iterator[tuple[str, Batch]]:
+        """Every test setting's name with each of its batches: of no more than ``tokens``, but of one sequence."""
         for name, segment in zip(setting_names(self.config), self.test, strict=True):
-            for batch in segment.batches(batch_size):
+            for batch in segment.batches(min(batch_size, max(1, tokens // segment.tokens.shape[1]))):
                 yield name, Batch(*batch)
 
 

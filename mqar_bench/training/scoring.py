@@ -10,6 +10,9 @@ from mqar_bench.config import TrainConfig
 from mqar_bench.training.data import TaskData
 from mqar_bench.training.model import LanguageModel
 
+#: Tokens that are scored at a time, over those of the largest training batch: without gradients they need less memory.
+TOKENS = 2
+
 
 @torch.no_grad()
 def evaluate(
@@ -21,12 +24,14 @@ def evaluate(
 ) -> dict[str, float]:
     """Accuracy on each test setting: the share of supervised positions answered right.
 
+    Scored in batches of ``test_batch_size`` sequences, or fewer where they are long: see ``TaskData.test_batches``.
     ``between`` is called between two batches, and may leave by raising.
     """
     model.eval()
     right: dict[str, int] = {}
     scored: dict[str, int] = {}
-    for name, batch in data.test_batches(settings.test_batch_size):
+    longest = max(segment.tokens.shape[1] for segment in data.train)
+    for name, batch in data.test_batches(settings.test_batch_size, TOKENS * settings.batch_size * longest):
         if between is not None and right:
             between()
         batch = batch.to(device)

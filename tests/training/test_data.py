@@ -81,6 +81,7 @@ def test_settings_are_told_apart():
     assert setting_names(config) == ["L16-kv2", "L32-kv4", "L32-kv4#2"]
     data = build_data(config)
     seen = {}
-    for name, batch in data.test_batches(4):
-        seen[name] = seen.get(name, 0) + len(batch.tokens)
-    assert seen == {"L16-kv2": 10, "L32-kv4": 6, "L32-kv4#2": 6}
+    for name, batch in data.test_batches(4, 64):
+        seen.setdefault(name, []).append(len(batch.tokens))
+    assert seen == {"L16-kv2": [4, 4, 2], "L32-kv4": [2, 2, 2], "L32-kv4#2": [2, 2, 2]}
+    assert {len(batch.tokens) for _, batch in data.test_batches(4, 1)} == {1}
