@@ -78,6 +78,23 @@ def test_equals_sums_over_the_kernels(d_state, length):
         torch.testing.assert_close(mixer(x), mixer.output_linear(q * y), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("length, carried", [(1, True), (32, False), (32, True), (65, False), (70, True)])
+def test_both_forms_of_the_diagonal_ssm_agree_with_gradients(length, carried):
+    """Chunks that end with the sequence or not, one or several; float64."""
+    ssm = make(d_state=6, head_dim=4)
+    diagonal, D = ssm.kernel["kernel"], ssm.D
+    generator = torch.Generator().manual_seed(2)
+    shapes = [(2, length, 4, 4)] * 3 + [(2, 4, 4, 4, 3, 2)] * carried
+    inputs = [torch.randn(*s, dtype=torch.float64, generator=generator, requires_grad=True) for s in shapes]
+    results = []
+    for form in (diagonal.attend, diagonal.filter):
+        y, h = form(*inputs[:3], D, inputs[3] if carried else None)
+        loss = (y * y.detach().cos()).sum() + ((h * h.detach().cos()).sum() if carried else 0)
+        results.append([y, *([h] if carried else []), *torch.autograd.grad(loss, [*inputs, D, *diagonal.parameters()])])
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-9)
+
+
 def test_the_shift_ssm_shifts():
     mixer, x, delay = make(noise=0.0, d_state=8), sequence(), 5
     with torch.no_grad():
