@@ -10,9 +10,6 @@ from mqar_bench.config import TrainConfig
 from mqar_bench.training.data import TaskData
 from mqar_bench.training.model import LanguageModel
 
-#: Tokens that are scored at a time, over those of the largest training batch: without gradients they need less memory.
-TOKENS = 2
-
 
 @torch.no_grad()
 def evaluate(
@@ -24,14 +21,15 @@ def evaluate(
 ) -> dict[str, float]:
     """Accuracy on each test setting: the share of supervised positions answered right.
 
-    Scored in batches of ``test_batch_size`` sequences, or fewer where they are long: see ``TaskData.test_batches``.
+    Scored in batches of ``test_batch_size`` sequences or fewer, so that none has more tokens than the largest training
+    batch has room for: scoring then sets no peak of memory, and is faster for staying in cache.
     ``between`` is called between two batches, and may leave by raising.
     """
     model.eval()
     right: dict[str, int] = {}
     scored: dict[str, int] = {}
     longest = max(segment.tokens.shape[1] for segment in data.train)
-    for name, batch in data.test_batches(settings.test_batch_size, TOKENS * settings.batch_size * longest):
+    for name, batch in data.test_batches(settings.test_batch_size, settings.batch_size * longest):
         if between is not None and right:
             between()
         batch = batch.to(device)
