@@ -8,6 +8,9 @@ export OMP_WAIT_POLICY = passive
 
 # Tests run in so many processes: more than there are cores, as those of the launcher mostly wait.
 TEST_JOBS ?= 3
+# The commit that `make bench` compares training steps with.
+BEFORE ?= 81b32d8
+
 # A thread each, or the processes wait for one another.
 test: export OMP_NUM_THREADS ?= 1
 
@@ -18,7 +21,7 @@ help:
 	@echo "make check   format, lint and types"
 	@echo "make proofs  the slow tests: learning curves and what makes RAM-Net learn"
 	@echo "make soak    sweeps killed, stopped and timed for minutes, into results/soak"
-	@echo "make bench   samplers, training steps and RAM-Net engines, timed against their references"
+	@echo "make bench   samplers, engines and training steps against their references, commit BEFORE and, with ZOOLOGY=CHECKOUT, Zoology"
 	@echo "make kernels compile RAM-Net's Triton kernels for Hopper, with or without a GPU: registers and spills"
 
 # torch first and through pip, with the pinned version, so that a local CPU wheel is taken where there is one.
@@ -47,7 +50,9 @@ soak: $(VENV)/.ready
 	SOAK_RESULTS=results/soak $(BIN)/python -m pytest -m soak tests/soak
 
 bench: $(VENV)/.ready
-	$(BIN)/python tests/bench.py
+	rm -rf build/before && mkdir -p build/before && git archive $(BEFORE) mixers mqar_bench sweeps | tar -x -C build/before
+	git rev-parse $(BEFORE) > build/before/COMMIT
+	$(BIN)/python tests/bench.py --against build/before --json results/perf/cpu-steps.json $(ZOOLOGY:%=--zoology %)
 
 kernels: $(VENV)/.ready
 	$(BIN)/python tests/kernels.py

@@ -2,7 +2,7 @@
 
     python tests/bench.py                       samplers and RAM-Net's engines
     python tests/bench.py --zoology CHECKOUT    also Zoology's generator and training step, beside ours
-    python tests/bench.py --against CHECKOUT    training steps of the laptop sweep, here and in another checkout of this
+    python tests/bench.py --against CHECKOUT    also training steps here and in another checkout of this repository
 
 See ``tests/zoology/live.py`` for what is done to Zoology, and ``tests/checkout.py`` for the other checkout.
 """
@@ -10,6 +10,7 @@ See ``tests/zoology/live.py`` for what is done to Zoology, and ``tests/checkout.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -24,11 +25,12 @@ import torch
 
 from mixers.ramnet import decode_address, pdma
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.records.result import now, provenance
 from mqar_bench.tasks import MQARConfig
 from mqar_bench.training.data import Batch
 from mqar_bench.training.model import LanguageModel
 from mqar_bench.training.optimization import parameter_groups, training_loss
-from tests.checkout import compare_steps
+from tests.checkout import commit_of, compare_steps
 from tests.zoology.live import import_zoology
 
 
@@ -185,18 +187,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoology", type=Path, help="a checkout of HazyResearch/zoology")
     parser.add_argument("--against", type=Path, help="another checkout of this repository")
+    parser.add_argument("--json", type=Path, help="where to write what --against found")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if arguments.against:
-        print(f"torch {torch.__version__}, {arguments.threads} threads; CPU time")
-        compare_steps(arguments.against)
-        return
-    z = import_zoology(arguments.zoology) if arguments.zoology else None
     print(f"torch {torch.__version__}, {arguments.threads} threads; medians")
+    z = import_zoology(arguments.zoology) if arguments.zoology else None
     bench_memory()
     bench_samplers(z)
     bench_steps(z)
+    if arguments.against:
+        torch.set_num_threads(1)
+        bench_against(arguments.against, arguments.json)
+
+
+def bench_against(other: Path, path: Path | None) -> None:
+    """One thread: CPU time then says nothing of how threads wait for one another."""
+    here = provenance(torch.device("cpu"), now())
+    rows = compare_steps(other)
+    if path is not None:
+        written = {"provenance": here.model_dump(), "before": commit_of(other), "rows": rows}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(written, indent=1) + "\n")
+        print(path)
 
 
 if __name__ == "__main__":

@@ -1,29 +1,63 @@
-"""Training steps of the laptop sweep's smallest models, here and in another checkout of this repository.
+"""Training steps here and in another checkout of this repository: what the engines have gained since.
 
 Both checkouts' packages are in one process, and take turns to be the ones that an import finds. The losses of the first
-steps must agree, so what is faster computes the same. Ratios are of CPU time, a median over rounds of alternating
-steps, with the least and the largest.
+steps must agree, so what is faster computes the same. Times are of CPU, of alternating turns: medians, and of the
+ratio also the least and the largest.
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
 PACKAGES = ("mixers", "mqar_bench", "sweeps")
-MIXERS = (
-    "gla", "hgrn2", "gated_delta_net", "rwkv7", "mamba2", "delta_net", "linear_attention", "attention", "ramnet",
-)  # fmt: skip
 BATCH, VOCABULARY, WIDTH = 48, 520, 64
 #: Length of the sequences: pairs in them, and steps in a turn.
 LENGTHS = {32: (4, 8), 128: (32, 3)}
 ROUNDS = 9
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mixer behind a short convolution, and how many times faster a step is to be than in commit 81b32d8."""
+
+    name: str
+    mixer: str
+    options: dict[str, Any]
+    wanted: float | None
+    lengths: tuple[int, ...] = (32, 128)
+
+
+def _ramnet(order: int, train_top_k: int) -> dict[str, Any]:
+    return {"order": order, "sub_dim": 4, "head_v_dim": 32, "top_k": 8, "train_top_k": train_top_k}
+
+
+#: The smallest options of the laptop sweep but for RAM-Net, which is as it first was.
+CASES = (
+    Case("RAM-Net, 256 slots, K 8, training with 64", "ramnet", _ramnet(4, 64), 2.5),
+    Case("RAM-Net, 1,024 slots, K 8, training with 128", "ramnet", _ramnet(5, 128), 2.5),
+    Case("RAM-Net, 256 slots, K 8 throughout", "ramnet", _ramnet(4, 8), 1.4, (128,)),
+    Case("GLA", "gla", {"expand_k": 1.0, "expand_v": 1.0}, 2.0),
+    Case("HGRN2", "hgrn2", {"expand_ratio": 32, "lower_bound": 0.9}, 2.0),
+    Case("Gated DeltaNet", "gated_delta_net", {"head_dim": 32, "expand_v": 1.0}, 2.0),
+    Case("RWKV-7", "rwkv7", {"head_dim": 32}, 2.0),
+    Case("Mamba2", "mamba2", {"head_dim": 32, "state_size": 16}, 2.0),
+    Case("DeltaNet", "delta_net", {"expand_k": 1.0, "expand_v": 1.0}, 1.5),
+    Case("Linear attention", "linear_attention", {"expand_k": 1.0, "expand_v": 1.0}, 1.5),
+    Case("H3", "h3", {"head_dim": 8, "d_state": 4}, 4.0, (128,)),
+    Case("MoM", "mom", {"num_memories": 2}, 4.0, (128,)),
+    Case("ARMT", "armt", {"d_mem": 16, "segment_size": 16, "num_mem_tokens": 16}, None, (128,)),
+    Case("Attention", "attention", {}, 1.0),
+)
 
 
 class Checkout:
@@ -48,52 +82,85 @@ class Checkout:
         return {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in PACKAGES}
 
 
-def make_step(name: str, length: int) -> Callable[[], float]:
+def commit_of(checkout: Path) -> str:
+    """What ``git archive`` or a clone left there says of its commit."""
+    named = checkout / "COMMIT"
+    if named.exists():
+        return named.read_text().strip()
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
+def make_step(mixer: str, options: dict[str, Any], length: int) -> Callable[[], float]:
     """A training step, which returns its loss, of the packages that are found now."""
     from mqar_bench.config import MixerSpec, ModelConfig, TrainConfig
     from mqar_bench.tasks import MQARConfig
-    from mqar_bench.training.data import Batch
-    from mqar_bench.training.model import LanguageModel
-    from mqar_bench.training.optimization import find_gradients, make_optimizer, training_loss
-    from sweeps.fig3 import LAPTOP_MODELS
 
-    spec = MixerSpec(name=name, options=LAPTOP_MODELS[name][0][1])
+    try:
+        from mqar_bench.records.upgrade import first_ramnet
+        from mqar_bench.training.data import Batch
+        from mqar_bench.training.model import LanguageModel
+        from mqar_bench.training.optimization import parameter_groups, training_loss
+
+        spec = first_ramnet(MixerSpec(name=mixer, options=options))
+    except ModuleNotFoundError:  # of the checkouts before these packages
+        from mqar_bench.data import Batch
+        from mqar_bench.model import LanguageModel
+        from mqar_bench.train import parameter_groups, training_loss
+
+        spec = MixerSpec(name=mixer, options=options)
     config = ModelConfig(vocab_size=VOCABULARY, d_model=WIDTH, mixers=(MixerSpec(name="short_conv"), spec))
     settings = TrainConfig(batch_size=BATCH)
     task = MQARConfig(vocab_size=VOCABULARY, num_examples=BATCH, input_seq_len=length, num_kv_pairs=LENGTHS[length][0])
     batch = Batch(*task.build(1).batch(0, BATCH))
     torch.manual_seed(0)
     model = LanguageModel(config)
-    optimizer = make_optimizer(model, settings)
+    optimizer = torch.optim.AdamW(parameter_groups(model, settings), lr=settings.learning_rate, fused=True)
 
     def step() -> float:
-        loss = find_gradients(training_loss(model, batch, settings), model, optimizer, None)
+        loss = training_loss(model, batch, settings)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        value = loss.item()
         optimizer.step()
-        return loss
+        return value
 
     return step
 
 
-def compare_steps(other: Path) -> None:
-    checkouts = {"there": Checkout(other), "here": Checkout(Path(__file__).parents[1])}
-    print(f"{'training step':20s} {'length':>6s} {'there ms':>9s} {'here ms':>9s} {'ratio':>6s}  least to largest")
-    for length, (_, turn) in LENGTHS.items():
-        for name in MIXERS:
-            steps, losses = {}, {}
-            for key, checkout in checkouts.items():
-                with checkout:
-                    steps[key] = make_step(name, length)
-                    torch.manual_seed(1)  # of the dropout
-                    losses[key] = torch.tensor([steps[key]() for _ in range(3)])
-            torch.testing.assert_close(losses["here"], losses["there"], rtol=1e-4, atol=1e-4)
-            rounds = [{key: _seconds(checkouts[key], steps[key], turn) for key in steps} for _ in range(ROUNDS)]
-            ratios = [times["there"] / times["here"] for times in rounds]
-            there, here = (statistics.median(times[key] for times in rounds) * 1e3 for key in ("there", "here"))
-            print(
-                f"{name:20s} {length:6d} {there:9.2f} {here:9.2f} {statistics.median(ratios):6.2f}"
-                f"  {min(ratios):.2f} to {max(ratios):.2f}",
-                flush=True,
-            )
+def compare_steps(other: Path) -> list[dict[str, Any]]:
+    """Print a line for every case and length, and return what it says."""
+    checkouts = {"before": Checkout(other), "now": Checkout(Path(__file__).parents[1])}
+    header = f"{'length':>6s} {'before ms':>9s} {'now ms':>9s} {'ratio':>6s}  least to largest, wanted"
+    print(f"{f'training step, batch {BATCH}, d_model {WIDTH}':46s} {header}")
+    rows = []
+    for length in LENGTHS:
+        for case in CASES:
+            if length in case.lengths:
+                rows.append(_compare(case, length, checkouts))
+    return rows
+
+
+def _compare(case: Case, length: int, checkouts: dict[str, Checkout]) -> dict[str, Any]:
+    steps, losses = {}, {}
+    for key, checkout in checkouts.items():
+        with checkout:
+            steps[key] = make_step(case.mixer, case.options, length)
+            torch.manual_seed(1)  # of the dropout
+            losses[key] = torch.tensor([steps[key]() for _ in range(3)])
+    torch.testing.assert_close(losses["now"], losses["before"], rtol=1e-4, atol=1e-4)
+    turn = LENGTHS[length][1]
+    rounds = [{key: _seconds(checkouts[key], steps[key], turn) for key in steps} for _ in range(ROUNDS)]
+    ratios = [times["before"] / times["now"] for times in rounds]
+    before, now = (statistics.median(times[key] for times in rounds) for key in ("before", "now"))
+    ratio = statistics.median(ratios)
+    print(
+        f"{case.name:46s} {length:6d} {before * 1e3:9.2f} {now * 1e3:9.2f} {ratio:6.2f}"
+        f"  {min(ratios):.2f} to {max(ratios):.2f}{'' if case.wanted is None else f', {case.wanted:g}'}",
+        flush=True,
+    )
+    seconds = {"before_seconds": before, "now_seconds": now}
+    return asdict(case) | {"length": length, **seconds, "ratio": ratio, "least": min(ratios), "largest": max(ratios)}
 
 
 def _seconds(checkout: Checkout, step: Callable[[], float], turn: int) -> float:

@@ -80,9 +80,8 @@ class DiagonalSSM(nn.Module):
             return _join(y, T), None
         incoming = _pairs(into * powers[..., :C].flip(-1)).to(q.dtype)
         keep = _pairs(powers[..., C:]).to(q.dtype)
-        entering = (
-            [] if state is None else [state.permute(3, 0, 4, 5, 1, 2)]
-        )  # into the chunks, but for the first if that is 0
+        # states that enter the chunks, but for the first if that is 0
+        entering = [] if state is None else [state.permute(3, 0, 4, 5, 1, 2)]
         if chunks > 1:
             added = _spread(k[:, :-1], incoming).mT @ v[:, :-1]
             for each in added.view(G, chunks - 1, B, -1, 2, p, p).unbind(1):
