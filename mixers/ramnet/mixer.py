@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mixers.base import EngineChoice, SequenceMixer, State, TensorKind
 from mixers.checks import MAX_STD, check_number, check_size
+from mixers.ops.norm import rms_norm
 from mixers.ramnet.memory import empty_memory
 from mixers.ramnet.ops import Backend, decide_backend, decode_address, pdma, ramnet_step
 from mixers.ramnet.start import Projection, align_values, shift_by_one, tie_addresses
@@ -51,6 +52,7 @@ class RAMNet(SequenceMixer):
         output_norm: ``rmsnorm`` on each head's output, or ``identity``.
         cape: CAPE in all heads (true), none (false), or the first n heads.
         address_init_std: standard deviation of the initial W_q and W_k.
+        address_norm: what the root mean square of W_q x and W_k x is made over a head without CAPE; None: as they come.
         alpha_init: initial alpha; exp(alpha) is the inverse temperature.
         learnable_temperature: train alpha.
         train_top_k: K at the start of training; default 4 sqrt(M), at most M / 2, at least ``top_k``.
@@ -81,6 +83,7 @@ class RAMNet(SequenceMixer):
         output_norm: Literal["rmsnorm", "identity"] = "identity",
         cape: bool | int = False,
         address_init_std: float = 0.1,
+        address_norm: float | None = None,
         alpha_init: float = 0.0,
         learnable_temperature: bool = True,
         train_top_k: int | None = None,
@@ -131,6 +134,8 @@ class RAMNet(SequenceMixer):
         check_size(head_v_dim=head_v_dim)
         check_number(0, MAX_STD, address_init_std=address_init_std)
         check_number(0, MAX_STD, output_gain=output_gain)
+        if address_norm is not None:
+            check_number(0, MAX_STD, address_norm=address_norm)
         check_number(-80, 80, alpha_init=alpha_init)  # its exponential is a float32
 
         self.num_heads, self.order, self.sub_dim, self.head_v_dim = num_heads, order, sub_dim, head_v_dim
@@ -139,7 +144,7 @@ class RAMNet(SequenceMixer):
         self.anneal_start, self.anneal_end, self.anneal_steps = anneal_start, anneal_end, anneal_steps
         self.forwards: int | None = 0  # in training; None once progress is reported
         self.gamma, self.eps, self.proxy_gradient, self.backend = gamma, eps, proxy_gradient, backend
-        self.anneal, self.normalize_reads = anneal, normalize_reads
+        self.anneal, self.normalize_reads, self.address_norm = anneal, normalize_reads, address_norm
         self.extra_top_k = 0  # slots above top_k (and read_top_k) that training uses at present,
         self.extra_share = 1.0  # and the share of their weights
         self.trace: list[Access] | None = None  # see record_access
@@ -190,7 +195,7 @@ class RAMNet(SequenceMixer):
     ) -> tuple[Tensor, Tensor]:
         """``[B, T, d_model]`` to weights and slots ``[B, T, H, K]``, K with what training adds."""
         kept = min(top_k + self.extra_top_k, self.num_slots) if self.training else top_k
-        logits = self._digits(proj(x)) * alpha.exp()[:, None, None]
+        logits = self._code(x, proj) * alpha.exp()[:, None, None]
         cape = (position, self.cape) if self.cape_heads else ()
         weights, slots = decode_address(logits, kept, self.backend, *cape)
         fading = self.extra_share < 1 and kept > top_k
@@ -205,6 +210,14 @@ class RAMNet(SequenceMixer):
         if fading:  # the forward pass sees a share of the slots above top_k, the gradient all of them
             weights = weights - (weights - counted).detach()
         return weights, slots
+
+    def _code(self, x: Tensor, proj: Projection) -> Tensor:
+        """``[..., d_model] -> [..., H, U, d_p]``, to the norm asked for; under CAPE the shift keeps its height."""
+        code = self._digits(proj(x))
+        if self.address_norm is None:
+            return code
+        normed = rms_norm(code.flatten(-2), None, 1e-6).unflatten(-1, code.shape[-2:]) * self.address_norm
+        return torch.where(self.cape[:, None, None], code, normed) if self.cape_heads else normed
 
     def _digits(self, x: Tensor) -> Tensor:
         """``[..., H U d_p] -> [..., H, U, d_p]``."""
@@ -265,7 +278,7 @@ class RAMNet(SequenceMixer):
             return y.squeeze(1), state
         v = self.v_proj(x_t).unflatten(-1, (self.num_heads, self.head_v_dim))
         o = ramnet_step(
-            self._digits(self.q_proj(x_t)), self._digits(self.k_proj(x_t)), v, state["S"], state["z"],
+            self._code(x_t, self.q_proj), self._code(x_t, self.k_proj), v, state["S"], state["z"],
             self.top_k, self.read_top_k, self.gamma, self.eps, self.alpha_q, self.alpha_k,
             state.get("position"), self.cape if self.cape_heads else None, self.backend, self.normalize_reads,
         )  # fmt: skip

@@ -95,6 +95,7 @@ VARIANTS = {
             "address_bias": True,
             "aligned_values": True,
             "tied_addresses": True,
+            "address_norm": 1.5,
         },
     ],
 }

@@ -112,6 +112,30 @@ def test_normalised_reads_have_weights_of_sum_one(backend):
     assert access.w.sum(-1).max() < 0.5, "writes are as they were"
 
 
+@pytest.mark.parametrize("cape", [0, 1])
+def test_normed_addresses_do_not_ask_how_long_the_projection_is(cape):
+    """In heads without CAPE, also token by token; that with CAPE keeps its shift."""
+    mixer = make(top_k=4, cape=cape, address_norm=0.8, address_bias=True)
+    for layer in (mixer.q_proj, mixer.k_proj):
+        code = mixer._code(x(), layer)
+        rms = code.square().mean((-2, -1)).sqrt()[..., cape:]
+        torch.testing.assert_close(rms, torch.full_like(rms, 0.8), rtol=1e-3, atol=0)
+        assert torch.equal(code[..., :cape, :, :], mixer._digits(layer(x()))[..., :cape, :, :])
+    before = mixer(x())
+    with torch.no_grad():
+        for layer in (mixer.q_proj, mixer.k_proj):
+            heads = layer.weight.unflatten(0, (mixer.num_heads, -1))
+            heads[cape:] *= 5
+    torch.testing.assert_close(mixer(x()), before, rtol=1e-4, atol=1e-6)
+    mixer.eval()
+    state, outputs = mixer.init_state(2), []
+    with torch.no_grad():
+        for x_t in x().unbind(1):
+            y, state = mixer.step(x_t, state)
+            outputs.append(y)
+    torch.testing.assert_close(torch.stack(outputs, 1), mixer(x()), rtol=1e-4, atol=1e-6)
+
+
 def faded(progress, **options):
     mixer = make(order=3, sub_dim=4, top_k=4, train_top_k=16, anneal="fade", cape=1, address_init_std=0.3, **options)
     mixer.set_training_progress(progress)
