@@ -24,28 +24,24 @@ MAX_SLOTS = 2**31 - 1  # slots are numbered in 32 bits
 class RAMNet(SequenceMixer):
     """RAM-Net: keys and queries become sparse addresses, K of ``M = sub_dim ** order`` slots to write and read.
 
-    Per head, with A the address decoder (``decode_address``) and P_t the cyclic shift by t (CAPE):
+    Per head, with A the address decoder (``decode_address``) and P_t the cyclic shift by t (CAPE), equations 4 to 7:
 
-        w_t = P_t A(exp(alpha_k) W_k x_t)      r_t = P_t A(exp(alpha_q) W_q x_t)
-        o_t = PDMA(w_t, r_t, W_v x_t)          y_t = W_o o_t                                (equations 4 to 7)
+        w_t = P_t A(exp(alpha_k) W_k x_t)      o_t = PDMA(w_t, r_t, W_v x_t)
+        r_t = P_t A(exp(alpha_q) W_q x_t)      y_t = W_o o_t
 
     That and the proxy gradient are the paper's. Ours is what makes it learn (``results/RAMNET.md``: what each part
     buys, and what did not help): more slots in training, which fade, and the options from ``normalize_reads`` to
     ``tied_addresses``. With ``train_top_k=top_k``, and false for those, it is the paper's. Scoring always uses K.
 
     Source: Xiao et al. 2026, arXiv 2602.11958.
-
     State: S (H M D elements) and z (H M), float32, and the position, once per head, where a head uses CAPE. Active
     per token: K writes and K' reads of D + 1 elements in each head, and the positions.
 
     Args:
-        d_model: model width.
-        layer_idx: position in the stack; unused.
+        d_model, layer_idx: model width; index in the stack, unused.
         num_heads: H.
-        order: U, sub-vectors per address.
-        sub_dim: d_p, numbers per sub-vector.
-        top_k: K, slots written per token.
-        read_top_k: K', slots read per token; default ``top_k``.
+        order, sub_dim: U sub-vectors per address, of d_p numbers each.
+        top_k, read_top_k: K slots written and K' (default K) read per token.
         head_v_dim: D, width of a slot; default ``d_model // num_heads``.
         gamma: exponent of the decay (1 - w) ** gamma; 0 keeps everything.
         eps: in the read's denominator and the proxy gradient.
@@ -53,19 +49,16 @@ class RAMNet(SequenceMixer):
         cape: CAPE in all heads (true), none (false), or the first n heads.
         address_init_std: standard deviation of the initial W_q and W_k.
         address_norm: what the root mean square of W_q x and W_k x is made over a head without CAPE; None: as they come.
-        alpha_init: initial alpha; exp(alpha) is the inverse temperature.
-        learnable_temperature: train alpha.
+        alpha_init, learnable_temperature: initial alpha (exp(alpha) is the inverse temperature), and whether it learns.
         train_top_k: K at the start of training; default 4 sqrt(M), at most M / 2, at least ``top_k``.
         anneal_start, anneal_end: fractions of training between which K comes down to ``top_k``; never, if both are 1.
         anneal_steps: all of training, in forward passes, where none reports progress; K throughout, without either.
         anneal: ``shrink`` drops the slots above K in turn, ``fade`` takes their weights to 0, not their gradients.
         normalize_reads: divide the K' weights of a read by their sum.
         address_bias: a bias on W_q x and W_k x; under CAPE it starts so that a head reads what the last token wrote.
-        aligned_values: W_v starts orthogonal and W_o as a multiple of W_v^T: what is read comes out as it went in.
-        output_gain: that multiple, in heads without CAPE.
+        aligned_values, output_gain: W_v starts orthogonal and W_o as W_v^T times 0.02 under CAPE, else ``output_gain``.
         tied_addresses: W_k starts as W_q on turned channels, on which heads with CAPE put what they read.
-        proxy_gradient: see ``pdma``.
-        backend: engine, see ``mixers.ramnet.ops``.
+        proxy_gradient, backend: see ``pdma`` and ``mixers.ramnet.ops``.
     """
 
     def __init__(
