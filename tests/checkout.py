@@ -93,28 +93,31 @@ def commit_of(checkout: Path) -> str:
 
 def make_step(mixer: str, options: dict[str, Any], length: int) -> Callable[[], float]:
     """A training step, which returns its loss, of the packages that are found now."""
+    import mqar_bench
     from mqar_bench.config import MixerSpec, ModelConfig, TrainConfig
     from mqar_bench.tasks import MQARConfig
 
-    try:
+    spec = MixerSpec(name=mixer, options=options)
+    # asked of the folder: an installed package would answer an import that this checkout cannot
+    if (Path(mqar_bench.__file__).parent / "training").exists():
         from mqar_bench.records.upgrade import first_ramnet
         from mqar_bench.training.data import Batch
         from mqar_bench.training.model import LanguageModel
         from mqar_bench.training.optimization import parameter_groups, training_loss
 
-        spec = first_ramnet(MixerSpec(name=mixer, options=options))
-    except ModuleNotFoundError:  # of the checkouts before these packages
+        spec = first_ramnet(spec)
+    else:
         from mqar_bench.data import Batch
         from mqar_bench.model import LanguageModel
         from mqar_bench.train import parameter_groups, training_loss
 
-        spec = MixerSpec(name=mixer, options=options)
     config = ModelConfig(vocab_size=VOCABULARY, d_model=WIDTH, mixers=(MixerSpec(name="short_conv"), spec))
     settings = TrainConfig(batch_size=BATCH)
     task = MQARConfig(vocab_size=VOCABULARY, num_examples=BATCH, input_seq_len=length, num_kv_pairs=LENGTHS[length][0])
     batch = Batch(*task.build(1).batch(0, BATCH))
     torch.manual_seed(0)
     model = LanguageModel(config)
+    model.set_training_progress(0.0)
     optimizer = torch.optim.AdamW(parameter_groups(model, settings), lr=settings.learning_rate, fused=True)
 
     def step() -> float:
