@@ -206,7 +206,7 @@ def bench_against(other: Path, path: Path | None) -> None:
     here = provenance(torch.device("cpu"), now())
     rows = compare_steps(other)
     if path is not None:
-        written = {"provenance": here.model_dump(), "before": commit_of(other), "rows": rows}
+        written = {"bench_schema_version": 1, "provenance": here.model_dump(), "before": commit_of(other), "rows": rows}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(written, indent=1) + "\n")
         print(path)

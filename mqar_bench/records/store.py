@@ -232,7 +232,7 @@ def _to_values(text: bytes) -> dict[str, Any]:
         values = json.loads(text)
     except ValueError as error:
         raise _NotARecord(f"not JSON, or cut off ({error})" if text.strip() else "empty") from None
-    for what in ("perf", "soak"):
+    for what in ("bench", "perf", "soak"):
         if isinstance(values, dict) and f"{what}_schema_version" in values:
             raise _Measurement(f"measurements of {what}")
     if not isinstance(values, dict) or "schema_version" not in values:

@@ -307,6 +307,7 @@ def test_with_id(store):
     assert store.with_id("zz") == []
 
 
-def test_measurements_of_perf_may_lie_among_the_records(tmp_path):
-    (tmp_path / "perf.json").write_text('{"perf_schema_version": 1}')
+@pytest.mark.parametrize("what", ["bench", "perf", "soak"])
+def test_measurements_may_lie_among_the_records(what, tmp_path):
+    (tmp_path / f"{what}.json").write_text(f'{{"{what}_schema_version": 1}}')
     assert Store(tmp_path).results() == ([], [])
