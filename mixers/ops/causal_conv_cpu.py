@@ -13,10 +13,21 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mixers.ops.lanes import COMPILED, LANES, START, lay_out, lines, load, madd, put_back, spread, store
+from mixers.ops.lanes import COMPILED, INLINED, LANES, START, lay_out, lines, load, madd, put_back, spread, store
 from mixers.ops.rows import flat, over_rows
 
+inlined = numba.njit(**INLINED)
 compiled = numba.njit(**COMPILED)
+
+
+@inlined
+def _lay_out_sequence(row, T, earlier, channels, width, x, before, inputs):
+    """Sequence ``row`` of x as lines, behind those of the inputs before it if there are any."""
+    if before.size > 0:
+        for t in range(earlier):
+            lay_out(before, row * earlier + t, channels, width, inputs, t)
+    for t in range(T):
+        lay_out(x, row * T + t, channels, width, inputs, earlier + t)
 
 
 @compiled
@@ -30,11 +41,7 @@ def _forward_rows(lo, hi, T, channels, taps, x, before, weight, bias, y):
     if bias.size > 0:
         lay_out(bias, START, channels, width, w, taps)
     for row in range(lo, hi):
-        if before.size > 0:
-            for t in range(earlier):
-                lay_out(before, row * earlier + t, channels, width, inputs, t)
-        for t in range(T):
-            lay_out(x, row * T + t, channels, width, inputs, earlier + t)
+        _lay_out_sequence(row, T, earlier, channels, width, x, before, inputs)
         for c in range(0, width, LANES):
             for t in range(T):
                 sums = load(w, taps * width + c)
@@ -56,11 +63,8 @@ def _backward_rows(lo, hi, T, channels, taps, x, before, weight, dy, dx, dbefore
     for tap in range(taps):
         lay_out(weight, tap, channels, width, w, tap)
     for row in range(lo, hi):
-        if before.size > 0:
-            for t in range(earlier):
-                lay_out(before, row * earlier + t, channels, width, inputs, t)
+        _lay_out_sequence(row, T, earlier, channels, width, x, before, inputs)
         for t in range(T):
-            lay_out(x, row * T + t, channels, width, inputs, earlier + t)
             lay_out(dy, row * T + t, channels, width, gradient, earlier + t)
         for c in range(0, width, LANES):
             for t in range(0 if before.size > 0 else earlier, earlier + T):

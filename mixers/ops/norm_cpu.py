@@ -10,13 +10,25 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mixers.ops.lanes import COMPILED, LANES, START, lay_out, lines, load, madd, put_back, spread, store, total
+from mixers.ops.lanes import COMPILED, INLINED, LANES, START, lay_out, lines, load, madd, put_back, spread, store, total
 from mixers.ops.rows import flat, over_rows
 
+inlined = numba.njit(**INLINED)
 compiled = numba.njit(**COMPILED)
 
 #: Rows of a block: what is summed over rows is summed over a block first, whatever the threads.
 BLOCK = 64
+
+
+@inlined
+def _gains(weight, size, width, like):
+    """A line of the weights, or of ones if there are none."""
+    w = lines(np.intp(1), width, like)
+    for c in range(size):
+        w[c] = 1
+    if weight.size > 0:
+        lay_out(weight, START, size, width, w, START)
+    return w
 
 
 @compiled
@@ -24,11 +36,7 @@ def _forward_rows(lo, hi, rows, size, share, eps, x, weight, y, scales):
     """x and y ``[rows, size]``, weight ``[size]`` or empty, scales ``[rows]``; blocks lo to hi."""
     width = (size + LANES - 1) // LANES * LANES
     share, eps, one = x.dtype.type(share), x.dtype.type(eps), x.dtype.type(1)
-    values, w = lines(np.intp(BLOCK), width, x), lines(np.intp(1), width, x)
-    for c in range(size):
-        w[c] = 1
-    if weight.size > 0:
-        lay_out(weight, START, size, width, w, START)
+    values, w = lines(np.intp(BLOCK), width, x), _gains(weight, size, width, x)
     for block in range(lo, hi):
         first, count = block * BLOCK, min(BLOCK, rows - block * BLOCK)
         for i in range(count):
@@ -52,16 +60,8 @@ def _backward_rows(lo, hi, rows, size, share, x, weight, scales, dy, dx, dweight
     """dweight ``[blocks, size]``."""
     width = (size + LANES - 1) // LANES * LANES
     share = x.dtype.type(share)
-    values, gradients, w, dw = (
-        lines(np.intp(BLOCK), width, x),
-        lines(np.intp(BLOCK), width, x),
-        lines(np.intp(1), width, x),
-        lines(np.intp(1), width, x),
-    )
-    for c in range(size):
-        w[c] = 1
-    if weight.size > 0:
-        lay_out(weight, START, size, width, w, START)
+    values, gradients = lines(np.intp(BLOCK), width, x), lines(np.intp(BLOCK), width, x)
+    w, dw = _gains(weight, size, width, x), lines(np.intp(1), width, x)
     for block in range(lo, hi):
         first, count = block * BLOCK, min(BLOCK, rows - block * BLOCK)
         for i in range(count):
