@@ -50,8 +50,7 @@ soak: $(VENV)/.ready
 	SOAK_RESULTS=results/soak $(BIN)/python -m pytest -m soak tests/soak
 
 bench: $(VENV)/.ready
-	rm -rf build/before && mkdir -p build/before && git archive $(BEFORE) mixers mqar_bench sweeps | tar -x -C build/before
-	git rev-parse $(BEFORE) > build/before/COMMIT
+	rm -rf build/before && git clone -q --shared --no-checkout . build/before && git -C build/before checkout -q $(BEFORE)
 	$(BIN)/python tests/bench.py --against build/before --json results/perf/cpu-steps.json $(ZOOLOGY:%=--zoology %)
 
 kernels: $(VENV)/.ready

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from sweeps import fig3
+
 PACKAGES = ("mixers", "mqar_bench", "sweeps")
 BATCH, VOCABULARY, WIDTH = 48, 520, 64
 #: Length of the sequences: pairs in them, and steps in a turn.
@@ -38,25 +40,30 @@ class Case:
 
 
 def _ramnet(order: int, train_top_k: int) -> dict[str, Any]:
-    return {"order": order, "sub_dim": 4, "head_v_dim": 32, "top_k": 8, "train_top_k": train_top_k}
+    return fig3.ramnet(order, head_v_dim=32, top_k=8).options | {"train_top_k": train_top_k}
 
 
-#: The smallest options of the laptop sweep but for RAM-Net, which is as it first was.
+def _smallest(name: str, mixer: str, wanted: float | None, lengths: tuple[int, ...] = (32, 128)) -> Case:
+    """With the smallest options of the laptop sweep."""
+    return Case(name, mixer, fig3.LAPTOP_MODELS[mixer][0][1], wanted, lengths)
+
+
+#: RAM-Net is as it first was.
 CASES = (
     Case("RAM-Net, 256 slots, K 8, training with 64", "ramnet", _ramnet(4, 64), 2.5),
     Case("RAM-Net, 1,024 slots, K 8, training with 128", "ramnet", _ramnet(5, 128), 2.5),
     Case("RAM-Net, 256 slots, K 8 throughout", "ramnet", _ramnet(4, 8), 1.4, (128,)),
-    Case("GLA", "gla", {"expand_k": 1.0, "expand_v": 1.0}, 2.0),
-    Case("HGRN2", "hgrn2", {"expand_ratio": 32, "lower_bound": 0.9}, 2.0),
-    Case("Gated DeltaNet", "gated_delta_net", {"head_dim": 32, "expand_v": 1.0}, 2.0),
-    Case("RWKV-7", "rwkv7", {"head_dim": 32}, 2.0),
-    Case("Mamba2", "mamba2", {"head_dim": 32, "state_size": 16}, 2.0),
-    Case("DeltaNet", "delta_net", {"expand_k": 1.0, "expand_v": 1.0}, 1.5),
-    Case("Linear attention", "linear_attention", {"expand_k": 1.0, "expand_v": 1.0}, 1.5),
-    Case("H3", "h3", {"head_dim": 8, "d_state": 4}, 4.0, (128,)),
-    Case("MoM", "mom", {"num_memories": 2}, 4.0, (128,)),
-    Case("ARMT", "armt", {"d_mem": 16, "segment_size": 16, "num_mem_tokens": 16}, None, (128,)),
-    Case("Attention", "attention", {}, 1.0),
+    _smallest("GLA", "gla", 2.0),
+    _smallest("HGRN2", "hgrn2", 2.0),
+    _smallest("Gated DeltaNet", "gated_delta_net", 2.0),
+    _smallest("RWKV-7", "rwkv7", 2.0),
+    _smallest("Mamba2", "mamba2", 2.0),
+    _smallest("DeltaNet", "delta_net", 1.5),
+    _smallest("Linear attention", "linear_attention", 1.5),
+    _smallest("H3", "h3", 4.0, (128,)),
+    _smallest("MoM", "mom", 4.0, (128,)),
+    _smallest("ARMT", "armt", None, (128,)),
+    _smallest("Attention", "attention", 1.0),
 )
 
 
@@ -83,10 +90,6 @@ class Checkout:
 
 
 def commit_of(checkout: Path) -> str:
-    """What ``git archive`` or a clone left there says of its commit."""
-    named = checkout / "COMMIT"
-    if named.exists():
-        return named.read_text().strip()
     found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True)
     return found.stdout.strip()
 
