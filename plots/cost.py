@@ -8,13 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from plots import fig3
 from plots.axes import GRID, draw_line, size_axis
 from plots.lines import fit_legend, series
 from plots.select import select_points, tabulate
 from plots.style import PAGE, RC
 
-SWEEPS = fig3.SWEEPS
+SWEEPS = ("cost",)
 
 #: Inches of a row of panels.
 ROW = 2.1
@@ -28,7 +27,7 @@ _COSTS = {
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """The points of the figure: what the model that ``fig3`` shows at a state size costs on each machine.
+    """The points of the figure: what the best model at a state size costs on each machine.
 
     All its runs count, since the learning rate and the seed change the cost by chance only. A machine is a device
     with a number of threads; runs of different ones are never mixed. Runs that share a machine slow each other

@@ -24,6 +24,7 @@ _SWEEPS = {
         "anneal",
         "token_wise",
         "published",
+        "cost",
     )
 }
 

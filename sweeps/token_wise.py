@@ -7,7 +7,7 @@ from typing import Any
 from mqar_bench.config import DataConfig, RunConfig
 from mqar_bench.tasks import MQARConfig
 from sweeps.ablation import runs, token_wise
-from sweeps.protocols import SCALES, scored_often
+from sweeps.protocols import SCALES
 
 __all__ = ["SCALES", "configs"]
 
@@ -30,8 +30,7 @@ LEFT_OUT: tuple[dict[str, Any], ...] = (
 
 
 def configs(scale: str) -> list[RunConfig]:
-    """At one learning rate. At demo 8 pairs in 64 tokens for 600 steps, at laptop its task; scored every 50 and every
-    100 steps, to tell when it is learnt."""
+    """At one learning rate. At demo 8 pairs in 64 tokens for 600 steps, scored every 50."""
     designs = [token_wise(order=order, top_k=k) for order, k in SIZES]
     designs += [token_wise(**{"order": ORDER, "top_k": TOP_K} | options) for options in LEFT_OUT]
     return [_often(config) for config in runs("token_wise", scale, designs, [5e-3])]
@@ -46,6 +45,4 @@ def _often(config: RunConfig) -> RunConfig:
         data = DataConfig(train=(train,), test=(test,), fresh=True)
         model = config.model.model_copy(update={"embed_dropout": 0.0})
         return config.model_copy(update={"data": data, "train": short, "model": model})
-    if config.scale == "laptop":
-        return scored_often(config, parts=2.5)
     return config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mixers.ramnet.mixer import default_train_top_k
 from mqar_bench.config import RunConfig
 from sweeps.ablation import behind_conv, runs
-from sweeps.protocols import SCALES, scored_often
+from sweeps.protocols import SCALES
 
 __all__ = ["SCALES", "configs"]
 
@@ -17,7 +17,7 @@ WIDTHS = (32, 16)
 
 def configs(scale: str) -> list[RunConfig]:
     """At one learning rate, each (M, K, width of a slot) with RAM-Net's recipe, which starts with 4 sqrt(M) slots, and
-    with K throughout, as in the paper. Scored every 50 steps at laptop, to count them until 0.9."""
+    with K throughout, as in the paper."""
     designs = []
     for width in WIDTHS:
         for order in ORDERS:
@@ -26,5 +26,4 @@ def configs(scale: str) -> list[RunConfig]:
                 designs.append(behind_conv(**size))
                 if default_train_top_k(4**order, k) > k:  # else the two are one
                     designs.append(behind_conv(**size, train_top_k=k))
-    planned = runs("trainability", scale, designs, [1e-2])
-    return [scored_often(config, parts=5) if scale == "laptop" else config for config in planned]
+    return runs("trainability", scale, designs, [1e-2])

@@ -125,12 +125,12 @@ def _spread(heads: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
 def longest_setting(config: DataConfig) -> str:
     """The test setting with the longest sequences; of several the one with the most pairs."""
     sizes = [(task.input_seq_len, task.num_kv_pairs) for task in config.test]
-    return setting_names(config)[sizes.index(max(sizes))]
+    return setting_names(config.test)[sizes.index(max(sizes))]
 
 
 def build_setting(config: DataConfig, setting: str) -> Segment:
     """The examples of one test setting, as a run of this config is scored on them."""
-    i = setting_names(config).index(setting)
+    i = setting_names(config.test).index(setting)
     _, seeds = segment_seeds(config.seed, len(config.train), len(config.test))
     return config.test[i].build(seeds[i], sampler=config.sampler)
 

@@ -80,7 +80,7 @@ def state_size(
     else:
         chosen = apply_overrides(start_config(base, config, from_record, Store(results)), pairs)
         models = [("", chosen.model)]
-        tokens = length or max(segment.input_seq_len for segment in chosen.data.train + chosen.data.test)
+        tokens = length or max(segment.input_seq_len for segment in chosen.data.tasks)
     try:
         sizes = [count_state(model, tokens, name, convention.value) for name, model in models]
     except MixerError as error:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     epilog="**Examples**\n\n"
     "mqar-bench sweep fig3 --scale demo\n\n"
     "mqar-bench sweep fig3 --scale demo --dry-run\n\n"
-    "mqar-bench sweep fig3 --scale laptop --time-budget 55m --screen\n\n"
+    "mqar-bench sweep fig3 --scale laptop --time-budget 55m --select 5\n\n"
     "mqar-bench sweep fig3 --scale paper --gpus-per-run 0.25 --address auto\n\n"
     "mqar-bench sweep zoology/experiments/mqar_example_configs/original_mqar_configs.py"
 )
@@ -62,8 +62,12 @@ def sweep(
     screen: Annotated[
         bool, typer.Option("--screen", help="Try all learning rates for a share of the epochs, the best in full.")
     ] = False,
-    screen_share: Annotated[float, typer.Option(metavar="F", help="With --screen: that share of the epochs.")] = 0.25,
-    screen_keep: Annotated[int, typer.Option(metavar="K", help="With --screen: learning rates kept of a model.")] = 1,
+    select: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Likewise, the best with N fresh seeds.", show_default=False),
+    ] = None,
+    screen_share: Annotated[float, typer.Option(metavar="F", help="With either: that share of the epochs.")] = 0.25,
+    screen_keep: Annotated[int, typer.Option(metavar="K", help="With either: learning rates kept of a model.")] = 1,
     ignore_unknown_fields: Annotated[
         bool,
         typer.Option(
@@ -82,12 +86,15 @@ def sweep(
     dies is tried again at once. Several of these commands may share a folder of records. Exit code 1 if any run
     failed, 3 if runs are left: the time budget ended first, or Ray was lost for good.
     """
+    from mqar_bench.basics.errors import UsageError
     from mqar_bench.cli.show import print_summary
     from mqar_bench.launching import Screening
     from mqar_bench.records.store import Store
 
+    if select is not None and (screen or seeds != 1):
+        raise UsageError("--select N screens, and says how many seeds there are: leave out --screen and --seeds")
     configs, store = _load(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
-    screening = Screening(screen_share, screen_keep) if screen else None
+    screening = Screening(screen_share, screen_keep, select or 0) if screen or select else None
     budget = make_budget(time_budget)
     if dry_run:
         _list_runs(configs, store, screening)
@@ -122,7 +129,8 @@ def _screened(launcher: Launcher, configs: list[RunConfig], screening: Screening
     records = {result.run_id: result for result in (*first.failed, *first.skipped, *first.done)}
     chosen, screens = screening.second_stage(configs, records)
     if not launcher.quiet:
-        print(f"in full: {len(chosen)} of {len(configs)} runs", file=sys.stderr)
+        count = f"{len(chosen)} runs" if screening.fresh else f"{len(chosen)} of {len(configs)} runs"
+        print(f"in full: {count}", file=sys.stderr)
     if lost := [result for result in first.failed if result.lost]:
         print(f"{len(lost)} short runs were lost, and their models left out: run the command again", file=sys.stderr)
     return launcher.launch(chosen, screens)

@@ -135,7 +135,7 @@ def _choose_setting(config: RunConfig, setting: str | None) -> str:
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.config import setting_names
 
-    names = setting_names(config.data)
+    names = setting_names(config.data.test)
     if setting is None:
         return longest_setting(config.data)
     if setting not in names:

@@ -184,6 +184,8 @@ def _step(node: Any, kind: Any, segments: list[str], depth: int) -> tuple[Any, A
             raise UsageError(f"{path}: a name is missing{f' after {above}' if above else ''}")
         return segment, Any
     if isinstance(node, list):
+        if not node and segment == "0" and models_of(entry_of(kind)):
+            node.append({})  # the first of a list that has none by default
         if segment not in map(str, range(len(node))):
             numbers = f" ({', '.join(map(str, range(len(node))))})" if len(node) < 9 else f" (0 to {len(node) - 1})"
             entries = f"{len(node)} {'entry' if len(node) == 1 else 'entries'}{numbers if node else ''}"

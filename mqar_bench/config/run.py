@@ -69,13 +69,21 @@ class ModelConfig(Frozen):
 
 
 class DataConfig(Frozen):
-    """The task mix. Batches come in segment order, the same every epoch, as in Zoology, unless said otherwise."""
+    """The task mix. Batches come in segment order, the same every epoch, as in Zoology, unless said otherwise.
+
+    What guides training (early stopping, the choice of a learning rate) are the validation settings, scored after every
+    epoch; the test settings are then scored once, when training is over. Without validation settings the test settings
+    are scored every epoch and guide it themselves, which is Zoology's protocol.
+    """
 
     train: Annotated[tuple[AnyTask, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
         (MQARConfig(num_examples=10_000),), description="training segments, one after another"
     )
+    validation: Annotated[tuple[AnyTask, ...], Field(max_length=MAX_ENTRIES)] = Field(
+        (), description="settings scored every epoch, to guide training; none: the test settings do that, as in Zoology"
+    )
     test: Annotated[tuple[AnyTask, ...], Field(min_length=1, max_length=MAX_ENTRIES)] = Field(
-        (MQARConfig(),), description="settings that are scored, each on its own and as a uniform mean"
+        (MQARConfig(),), description="settings that are reported, each on its own and as a uniform mean"
     )
     seed: int = Field(123, ge=0, lt=2**32, description="seeds every segment, as Zoology derives them")
     sampler: Sampler = Field("fast", description="zoology: its generator bit for bit; of multiquery_ar only")
@@ -84,10 +92,20 @@ class DataConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> DataConfig:
-        for task in (*self.train, *self.test):
+        for task in self.tasks:
             if self.sampler not in task.samplers:
                 raise ValueError(f"sampler {self.sampler!r} does not draw the task {task.name!r}")
         return self
+
+    @property
+    def tasks(self) -> tuple[AnyTask, ...]:
+        """The segments of all three kinds."""
+        return (*self.train, *self.validation, *self.test)
+
+    @property
+    def guides(self) -> tuple[AnyTask, ...]:
+        """The settings that are scored after every epoch."""
+        return self.validation or self.test
 
 
 class TrainConfig(Frozen):
@@ -96,6 +114,9 @@ class TrainConfig(Frozen):
     max_epochs: int = Field(32, ge=1, le=10**6, description="passes over the training segments")
     batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="training sequences a step")
     test_batch_size: int = Field(256, ge=1, le=MAX_BATCH, description="sequences a batch when scoring, at most")
+    test_batch_tokens: int | None = Field(
+        None, ge=1, le=2**40, description="tokens a batch when scoring, at most; null: as many as in training"
+    )
     learning_rate: float = Field(1e-3, gt=0, le=MAX_FLOAT, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.1, ge=0, le=MAX_FLOAT, description="decoupled weight decay")
     decay_all: bool = Field(
@@ -137,7 +158,7 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> RunConfig:
-        segments = (*self.data.train, *self.data.test)
+        segments = self.data.tasks
         needed = max(segment.vocab_size for segment in segments)
         if needed > self.model.vocab_size:
             raise ValueError(f"model.vocab_size is {self.model.vocab_size}, but the task draws tokens below {needed}")
@@ -156,7 +177,7 @@ class RunConfig(Frozen):
     @property
     def sequence_length(self) -> int:
         """The longest sequence of the task mix, at which state sizes are reported (as in Zoology)."""
-        return max(segment.input_seq_len for segment in (*self.data.train, *self.data.test))
+        return max(segment.input_seq_len for segment in self.data.tasks)
 
     @property
     def run_id(self) -> str:
@@ -170,6 +191,13 @@ class RunConfig(Frozen):
         for part, name in (("data", "seed"), ("train", "seed"), ("train", "learning_rate"), ("train", "device")):
             del values[part][name]
         return content_id(values)
+
+    def reseeded(self, by: int) -> RunConfig:
+        """This run with both its seeds, of its weights and of its data, moved on by so many."""
+        train = self.train.model_copy(update={"seed": self.train.seed + by})
+        return self.model_copy(
+            update={"train": train, "data": self.data.model_copy(update={"seed": self.data.seed + by})}
+        )
 
     @property
     def data_name(self) -> str:
@@ -207,10 +235,10 @@ def _check_json(path: str, value: Any, depth: int) -> None:
         _check_json(f"{path}.{key}", inner, depth - 1)
 
 
-def setting_names(config: DataConfig) -> list[str]:
-    """A name for each test segment, ``L64-kv4``; a repeated setting gets a number."""
+def setting_names(tasks: Iterable[AnyTask]) -> list[str]:
+    """A name for each setting, ``L64-kv4``; a repeated one gets a number."""
     names: list[str] = []
-    for task in config.test:
+    for task in tasks:
         seen = sum(name == task.label or name.startswith(task.label + "#") for name in names)
         names.append(f"{task.label}#{seen + 1}" if seen else task.label)
     return names

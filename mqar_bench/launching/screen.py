@@ -1,4 +1,4 @@
-"""Screening learning rates: a short budget for all, the best in full.
+"""Screening learning rates: a short budget for all, the best in full, with other seeds if so wished.
 
 In two stages, each a plain list of runs: what is kept depends on the records of the first stage alone, not on the
 order in which runs end, so a launch that is interrupted or repeated keeps the same. (Asynchronous halving does not.)
@@ -24,27 +24,35 @@ class Screening:
     Args:
         share: of a run's epochs, at least one; the short run has a whole schedule of its own.
         keep: learning rates kept of each model.
+        fresh: seeds of the runs in full, none of which was screened with: those that follow the first of the sweep.
+            0 for the sweep's own.
 
     Raises:
-        UsageError: a share outside of 0 to 1, or nothing to keep.
+        UsageError: a share outside of 0 to 1, nothing to keep, or fewer than no seeds.
     """
 
     share: float = 0.25
     keep: int = 1
+    fresh: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise UsageError(f"the share of epochs to screen with must be between 0 and 1, got {self.share:g}")
         if self.keep < 1:
             raise UsageError(f"screening must keep at least 1 learning rate, got {self.keep}")
+        if self.fresh < 0:
+            raise UsageError(f"fresh seeds must be at least 0, got {self.fresh}")
 
     def epochs(self, config: RunConfig) -> int:
         return max(1, round(self.share * config.train.max_epochs))
 
     def short(self, config: RunConfig) -> RunConfig:
-        """The short run for a config, listed under the scale ``<scale>-screen``."""
-        train = config.train.model_copy(update={"max_epochs": self.epochs(config)})
-        return config.model_copy(update={"scale": config.scale + SUFFIX, "train": train})
+        """The short run for a config, listed under the scale ``<scale>-screen``. Where there are validation settings,
+        it sees no others."""
+        train, data = config.train.model_copy(update={"max_epochs": self.epochs(config)}), config.data
+        if data.validation:
+            data = data.model_copy(update={"validation": (), "test": data.validation})
+        return config.model_copy(update={"scale": config.scale + SUFFIX, "train": train, "data": data})
 
     def first_stage(self, configs: Iterable[RunConfig]) -> list[RunConfig]:
         """The short runs: of every model with more learning rates than are kept, one for each, of its first seed.
@@ -59,9 +67,10 @@ class Screening:
     def second_stage(
         self, configs: Sequence[RunConfig], screened: Mapping[str, RunResult]
     ) -> tuple[list[RunConfig], dict[str, ScreenRecord]]:
-        """The runs to do in full, in the order given, and what to record of the choice, by run id.
+        """The runs to do in full, in the order given, one seed after another, and what to record of the choice, by run
+        id.
 
-        By accuracy over all test settings; of equals the lower rate; a run that failed is behind all others. A model
+        By accuracy over all settings that guide training; of equals the lower rate; a run that failed is behind all others. A model
         one of whose short runs has no record yet, or was lost, is undecided: none of its runs is among those returned.
 
         Args:
@@ -83,16 +92,27 @@ class Screening:
                 epochs=self.epochs(rivals[0]),
                 keep=self.keep,
                 rivals={f"{rate:g}": score for rate, score in zip(rates, scores, strict=True)},
+                runs={f"{c.train.learning_rate:g}": self.short(c).run_id for c in rivals},
+                seed=rivals[0].train.seed,
             )
             kept[cell] = ({rates[i] for i in best[-self.keep :]}, record)
         chosen, records = [], {}
-        for config in configs:
+        for config in self._seeded(configs):
             rates_kept, record_of = kept.get(config.variant, (set(), None))
             if config.train.learning_rate in rates_kept:
                 chosen.append(config)
                 if record_of is not None:
                     records[config.run_id] = record_of
         return chosen, records
+
+    def _seeded(self, configs: Sequence[RunConfig]) -> list[RunConfig]:
+        """The sweep as it is, or each of its models and rates with so many fresh seeds."""
+        if not self.fresh:
+            return list(configs)
+        first = [c for rivals in _rivals(configs).values() for c in rivals]
+        order = {c.run_id: i for i, c in enumerate(configs)}
+        first.sort(key=lambda c: order[c.run_id])
+        return [c.reseeded(i) for i in range(1, self.fresh + 1) for c in first]
 
 
 def _rivals(configs: Iterable[RunConfig]) -> dict[str, list[RunConfig]]:

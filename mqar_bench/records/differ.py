@@ -8,11 +8,12 @@ the numbers are others then, and no tolerance should hide it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mqar_bench.config import RunConfig, setting_names
 from mqar_bench.records.result import Provenance, RunResult
+from mqar_bench.tasks import AnyTask
 
 #: Half a unit in the last place of a float32, relative.
 HALF_UNIT = 2.0**-24
@@ -57,20 +58,28 @@ def _numbers(here: RunResult, there: RunResult) -> Iterator[tuple[str, float | N
     config = here.config
     bound = rounding(config)
     share = 2 * math.log(config.model.vocab_size) * bound
-    answers = zip(setting_names(config.data), config.data.test, strict=True)
-    allowed = {name: share + 1 / (task.num_examples * task.num_answers) for name, task in answers}
-    on_average = sum(allowed.values()) / len(allowed)
-    yield "accuracy", here.accuracy, there.accuracy, on_average
+    tested, guiding = (_allowed(part, share) for part in (config.data.test, config.data.guides))
+    yield "accuracy", here.accuracy, there.accuracy, _mean(tested)
     for name in here.settings | there.settings:
-        yield f"accuracy on {name}", here.settings.get(name), there.settings.get(name), allowed.get(name, share)
+        yield f"accuracy on {name}", here.settings.get(name), there.settings.get(name), tested.get(name, share)
     yield "epochs", len(here.epochs), len(there.epochs), 0
     for ours, theirs in zip(here.epochs, there.epochs, strict=True):
         after = f"of epoch {ours.epoch}"
         yield f"loss {after}", ours.loss, theirs.loss, bound * max(abs(ours.loss), abs(theirs.loss))
-        yield f"accuracy {after}", ours.accuracy, theirs.accuracy, on_average
+        yield f"accuracy {after}", ours.accuracy, theirs.accuracy, _mean(guiding)
         for name in ours.settings | theirs.settings:
             a, b = ours.settings.get(name), theirs.settings.get(name)
-            yield f"accuracy {after} on {name}", a, b, allowed.get(name, share)
+            yield f"accuracy {after} on {name}", a, b, guiding.get(name, share)
+
+
+def _allowed(tasks: Sequence[AnyTask], share: float) -> dict[str, float]:
+    """By how much an accuracy may differ on each setting: a share of its answers, and one."""
+    answers = zip(setting_names(tasks), tasks, strict=True)
+    return {name: share + 1 / (task.num_examples * task.num_answers) for name, task in answers}
+
+
+def _mean(allowed: dict[str, float]) -> float:
+    return sum(allowed.values()) / len(allowed)
 
 
 def _tell_apart(a: float | None, b: float | None) -> tuple[str, str]:

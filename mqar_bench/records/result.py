@@ -41,12 +41,16 @@ class Provenance(Frozen):
 class ScreenRecord(Frozen):
     """How the run's learning rate was chosen: ``keep`` of several went on after ``epochs`` of training.
 
-    ``rivals`` are all that competed, as text, with the accuracy each reached by then; None where it failed.
+    ``rivals`` are all that competed, as text, with the accuracy each reached by then on the settings that guide
+    training; None where it failed. ``runs`` has the run id of each, and ``seed`` is theirs; records of before say
+    neither.
     """
 
     epochs: int
     keep: int
     rivals: dict[str, float | None]
+    runs: dict[str, str] = {}
+    seed: int | None = None
 
 
 class RunResult(Frozen):

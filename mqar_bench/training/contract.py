@@ -78,7 +78,7 @@ def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved
         with raising(name, "counting its parameters after forward"):
             count_parameters(mixer)
         mixer.eval()
-        longest = max(segment.tokens.shape[1] for segment in data.test)
+        longest = max(segment.tokens.shape[1] for segment in (*data.validation, *data.test))
         with torch.no_grad(), autocast:
             x = _input(block, 1, longest)
             with raising(name, f"forward, when scoring {list(x.shape)},"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mqar_bench.config import DataConfig, setting_names
-from mqar_bench.tasks import Segment, segment_seeds
+from mqar_bench.tasks import AnyTask, Segment, segment_seeds
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class TaskData:
 
     config: DataConfig
     train: tuple[Segment, ...]
+    validation: tuple[Segment, ...]
     test: tuple[Segment, ...]
 
     def count_batches(self, batch_size: int) -> int:
@@ -55,18 +56,23 @@ class TaskData:
         for s, lo in spans:
             yield Batch(*segments[s].batch(lo, lo + batch_size))
 
+    def guide_batches(self, batch_size: int, tokens: int) -> Iterator[tuple[str, Batch]]:
+        """``test_batches`` of the settings that are scored every epoch."""
+        return _batches(self.config.guides, self.validation or self.test, batch_size, tokens)
+
     def test_batches(self, batch_size: int, tokens: int) -> Iterator[tuple[str, Batch]]:
         """Every test setting's name with each of its batches: of no more than ``tokens``, but of one sequence."""
-        for name, segment in zip(setting_names(self.config), self.test, strict=True):
-            for batch in segment.batches(min(batch_size, max(1, tokens // segment.tokens.shape[1]))):
-                yield name, Batch(*batch)
+        return _batches(self.config.test, self.test, batch_size, tokens)
 
 
 def build_data(config: DataConfig) -> TaskData:
-    """Draw all segments, with the seeds that Zoology would derive from ``config.seed``."""
-    train_seeds, test_seeds = segment_seeds(config.seed, len(config.train), len(config.test))
+    """Draw all segments: training and test with the seeds that Zoology would derive from ``config.seed``, validation
+    with those that follow the test's, so that no two parts share an example."""
+    tested = len(config.test)
+    train_seeds, seeds = segment_seeds(config.seed, len(config.train), tested + len(config.validation))
     train = _build(config.train, train_seeds, config)
-    return TaskData(config, train, _build(config.test, test_seeds, config))
+    validation = _build(config.validation, seeds[tested:], config)
+    return TaskData(config, train, validation, _build(config.test, seeds[:tested], config))
 
 
 @lru_cache(maxsize=2)
@@ -86,6 +92,14 @@ def data_of(config: DataConfig, data: TaskData | None) -> TaskData:
     if data.config != config:
         raise ValueError("the task data given are not those of the config")
     return data
+
+
+def _batches(
+    tasks: Sequence[AnyTask], segments: Sequence[Segment], batch_size: int, tokens: int
+) -> Iterator[tuple[str, Batch]]:
+    for name, segment in zip(setting_names(tasks), segments, strict=True):
+        for batch in segment.batches(min(batch_size, max(1, tokens // segment.tokens.shape[1]))):
+            yield name, Batch(*batch)
 
 
 def _build(tasks: tuple, seeds: list[int], config: DataConfig) -> tuple[Segment, ...]:

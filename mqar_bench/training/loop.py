@@ -49,7 +49,7 @@ def fit(
     stop: Callable[[], bool] | None = None,
     data: TaskData | None = None,
 ) -> tuple[LanguageModel, RunResult]:
-    """Train ``config``, scoring every test setting after every epoch.
+    """Train ``config``, scoring the settings that guide training after every epoch, and the test settings at the end.
 
     The same config on the same device, with the same number of threads, gives the same numbers to the bit, in one
     piece or in several. Global random states are left as they were.
@@ -99,21 +99,26 @@ def fit(
                 optimizer.step()
                 session.end_step(batch.tokens.numel(), value)
             tally.lap(training=True)
-            session.end_epoch(evaluate(model, data, settings, device, session.between_batches()))
-    return model, _record(config, model, tally, device)
+            session.end_epoch(evaluate(model, data, settings, device, session.between_batches(), guides=True))
+        tested = tally.epochs[-1].settings
+        if config.data.validation:
+            tested = evaluate(model, data, settings, device, session.between_batches())
+            tally.lap()
+    return model, _record(config, model, tally, device, tested)
 
 
-def _record(config: RunConfig, model: LanguageModel, tally: Tally, device: torch.device) -> RunResult:
+def _record(
+    config: RunConfig, model: LanguageModel, tally: Tally, device: torch.device, tested: dict[str, float]
+) -> RunResult:
     """What a finished run leaves behind."""
-    last = tally.epochs[-1]
     return RunResult(
         run_id=config.run_id,
         status="done",
         config=config,
         provenance=provenance(device, tally.started_at),
         epochs=tuple(tally.epochs),
-        accuracy=last.accuracy,
-        settings=last.settings,
+        accuracy=sum(tested.values()) / len(tested),
+        settings=tested,
         state_size=model.state_size(config.sequence_length),
         active_state_size=model.active_state_size(config.sequence_length),
         num_parameters=count_parameters(model),

@@ -18,18 +18,21 @@ def evaluate(
     settings: TrainConfig,
     device: torch.device,
     between: Callable[[], None] | None = None,
+    guides: bool = False,
 ) -> dict[str, float]:
     """Accuracy on each test setting: the share of supervised positions answered right.
 
-    Scored in batches of ``test_batch_size`` sequences or fewer, so that none has more tokens than the largest training
-    batch has room for: scoring then sets no peak of memory, and is faster for staying in cache.
-    ``between`` is called between two batches, and may leave by raising.
+    Scored in batches of ``test_batch_size`` sequences or fewer, so that none has more than ``test_batch_tokens``: by
+    default what the largest training batch has room for, since scoring then sets no peak of memory, and is faster for
+    staying in cache. ``between`` is called between two batches, and may leave by raising. With ``guides`` it is the
+    settings scored every epoch.
     """
     model.eval()
     right: dict[str, int] = {}
     scored: dict[str, int] = {}
-    longest = max(segment.tokens.shape[1] for segment in data.train)
-    for name, batch in data.test_batches(settings.test_batch_size, settings.batch_size * longest):
+    room = settings.test_batch_tokens or settings.batch_size * max(segment.tokens.shape[1] for segment in data.train)
+    batches = data.guide_batches if guides else data.test_batches
+    for name, batch in batches(settings.test_batch_size, room):
         if between is not None and right:
             between()
         batch = batch.to(device)

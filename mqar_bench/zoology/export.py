@@ -12,7 +12,7 @@ from mqar_bench.zoology.mixers import HYBRID
 
 #: What Zoology's trainer has no setting for, with the only value that it has.
 TRAINING = {"schedule": "cosine_epoch", "warmup_fraction": 0.0, "grad_clip": None, "precision": "float32"}
-DATA = {"shuffle": False, "fresh": False}
+DATA = {"validation": (), "shuffle": False, "fresh": False}
 
 HEADER = '''"""{title}, written by mqar-bench for Zoology's launcher: python -m zoology.launch THIS_FILE
 
@@ -50,7 +50,7 @@ def export(configs: Iterable[RunConfig], title: str) -> str:
         model = _name(parts[1], _model(config, steps), "MODEL")
         runs.append(f"    {_train(config, data, model)},\n")
     text = HEADER.format(title=title)
-    for name in sorted({s.name for config in configs for s in (*config.data.train, *config.data.test)}):
+    for name in sorted({s.name for config in configs for s in config.data.tasks}):
         text += f"from zoology.data.{TASKS[name][0]} import {TASKS[name][1]}\n"
     text += "\n"
     for part in parts:
@@ -62,11 +62,12 @@ def _check(config: RunConfig) -> None:
     for part, given, only in (("train", config.train, TRAINING), ("data", config.data, DATA)):
         for name, value in only.items():
             if getattr(given, name) != value:
+                has = "some" if name == "validation" else getattr(given, name)
                 raise UsageError(
-                    f"Zoology has no {part}.{name} but {value}, and run {config.run_id} has {getattr(given, name)}:"
+                    f"Zoology has no {part}.{name} but {value}, and run {config.run_id} has {has}:"
                     " export a sweep in its protocol, such as fig3 at scale paper"
                 )
-    for segment in (*config.data.train, *config.data.test):
+    for segment in config.data.tasks:
         if segment.name not in TASKS:
             raise UsageError(f"run {config.run_id} has the task {segment.name!r}; Zoology has {', '.join(TASKS)}")
         if segment.input_seq_len % 2:

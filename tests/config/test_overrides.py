@@ -282,10 +282,18 @@ def test_every_listed_setting_can_be_set():
     pairs = [
         (setting.path.replace(".N.", ".0."), setting.default)
         for setting in listed.values()
-        if setting.default and not setting.path.startswith(("data.train.N", "data.test.N"))
+        if setting.default
+        and not setting.path.startswith(tuple(f"data.{part}.N" for part in ("train", "validation", "test")))
     ]
     assert len(pairs) > 25
     assert apply_overrides(RunConfig(), pairs) == RunConfig()
+
+
+def test_the_first_validation_setting_needs_no_json():
+    config = apply_overrides(RunConfig(), [("data.validation.0.num_kv_pairs", "8")])
+    assert [task.num_kv_pairs for task in config.data.validation] == [8]
+    with pytest.raises(UsageError, match="data.validation has 0 entries"):
+        apply_overrides(RunConfig(), [("data.validation.1.num_kv_pairs", "8")])
 
 
 def test_argument_docs():

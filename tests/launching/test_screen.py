@@ -1,9 +1,10 @@
 import pytest
 
 from mqar_bench.basics.errors import UsageError
-from mqar_bench.config import RunConfig
+from mqar_bench.config import DataConfig, RunConfig
 from mqar_bench.launching.screen import Screening
 from mqar_bench.records.result import Provenance, RunResult
+from mqar_bench.tasks import MQARConfig
 
 MADE = Provenance(
     device="", threads=1, python="", versions={}, git_commit=None, git_dirty=None, started_at="2026-01-01T00:00:00"
@@ -85,6 +86,24 @@ def test_several_are_kept():
     found = records(screening, zip(GRID[:3], (0.1, 0.7, 0.2), strict=True))
     assert screening.second_stage(GRID[:3], found)[0] == [GRID[1], GRID[2]]
     assert Screening(0.5, keep=3).first_stage(GRID) == []
+
+
+def test_fresh_seeds_are_others_than_the_one_screened_with():
+    screening = Screening(0.25, fresh=2)
+    grid = [c for c in GRID if c.train.seed == 1]
+    chosen, why = screening.second_stage(grid, records(screening, zip(GRID[:3], (0.1, 0.7, 0.2), strict=True)))
+    assert chosen == [grid[1].reseeded(1), grid[3].reseeded(1), grid[1].reseeded(2), grid[3].reseeded(2)]
+    assert {(c.train.seed - 1, c.data.seed - grid[1].data.seed) for c in chosen} == {(1, 1), (2, 2)}
+    assert set(why) == {chosen[0].run_id, chosen[2].run_id}
+    record = why[chosen[0].run_id]
+    assert (record.seed, record.runs["0.01"]) == (1, screening.short(grid[1]).run_id)
+
+
+def test_what_is_screened_on_validation_settings_never_sees_the_test():
+    task = MQARConfig(vocab_size=64, input_seq_len=16, num_kv_pairs=2)
+    data = DataConfig(validation=(task,))
+    short = Screening(0.25).short(GRID[0].model_copy(update={"data": data}))
+    assert short.data.test == (task,) and short.data.validation == ()
 
 
 def test_what_is_too_short_for_a_share_is_run_in_full():

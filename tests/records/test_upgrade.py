@@ -2,10 +2,8 @@ import json
 
 import pytest
 
-import sweeps
 from mqar_bench.config import MixerSpec, RunConfig, content_id
 from mqar_bench.records.store import Store
-from mqar_bench.records.upgrade import first_ramnet
 from tests.records.test_store import record
 
 
@@ -76,10 +74,3 @@ def test_a_config_that_was_edited_is_still_refused(tmp_path):
     (tmp_path / "old.json").write_text(json.dumps(values))
     results, problems = Store(tmp_path).results()
     assert results == [] and "edited" in problems[0]
-
-
-def test_sweeps_name_it_as_their_records_do():
-    """Today's laptop sweeps and what version 1 wrote for them are the same runs."""
-    spec = MixerSpec(name="ramnet", options={"order": 5, "sub_dim": 4, "head_v_dim": 32, "top_k": 8})
-    last = [config.model.mixers[-1] for config in sweeps.load("fig3", "laptop")]
-    assert first_ramnet(spec) in last and spec not in last

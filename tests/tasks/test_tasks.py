@@ -251,7 +251,7 @@ def test_settings_have_a_label_each() -> None:
     labels = [config.label for config in settings.values()]
     assert len(set(labels)) == len(labels) > 60
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{5,40}", label) for label in labels)
-    assert setting_names(DataConfig(test=(ALL[3], ALL[3]))) == [ALL[3].label, f"{ALL[3].label}#2"]
+    assert setting_names((ALL[3], ALL[3])) == [ALL[3].label, f"{ALL[3].label}#2"]
 
 
 def test_no_name_means_mqar_and_an_unknown_one_is_refused() -> None:

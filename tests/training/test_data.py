@@ -78,7 +78,7 @@ def test_what_is_left_out_is_neither_drawn_nor_copied(monkeypatch):
 
 def test_settings_are_told_apart():
     config = DataConfig(train=TRAIN, test=TEST)
-    assert setting_names(config) == ["L16-kv2", "L32-kv4", "L32-kv4#2"]
+    assert setting_names(config.test) == ["L16-kv2", "L32-kv4", "L32-kv4#2"]
     data = build_data(config)
     seen = {}
     for name, batch in data.test_batches(4, 64):

@@ -110,10 +110,16 @@ def _protocol(config: RunConfig) -> str:
     mix = ", ".join(
         f"({s.num_kv_pairs}, {s.input_seq_len}) x {n}" for s, n in zip(config.data.train, steps, strict=True)
     )
-    test = ", ".join(f"({s.num_kv_pairs}, {s.input_seq_len})" for s in config.data.test)
+    guides, test = (
+        ", ".join(f"({s.num_kv_pairs}, {s.input_seq_len})" for s in part)
+        for part in (config.data.guides, config.data.test)
+    )
+    scored = (
+        f"validated on {guides}; tested once on {test}" if config.data.validation else f"scored every epoch on {test}"
+    )
     return (
         f"(pairs, length) x steps an epoch {mix}; at most {train.max_epochs} epochs in batches of"
-        f" {train.batch_size}; scored on {test}; vocabulary {config.model.vocab_size}; {train.schedule} schedule,"
+        f" {train.batch_size}; {scored}; vocabulary {config.model.vocab_size}; {train.schedule} schedule,"
         f" warm-up {train.warmup_fraction:g}, weight decay {train.weight_decay:g}."
     )
 
