@@ -48,7 +48,8 @@ SMALL = {
         epochs=40,
         validation=((64, 8, 96), (64, 16, 48), (128, 32, 48), (256, 64, 24)),
         test=(
-            (32, 8, 256), (64, 16, 256), (128, 32, 128), (256, 64, 64), (512, 128, 48), (1024, 256, 32), (2048, 512, 16),
+            (32, 8, 256), (64, 16, 256), (128, 32, 128), (256, 64, 64), (512, 128, 48), (1024, 256, 32),
+            (2048, 512, 16),
         ),
         vocab_size=2080,
     ),
@@ -74,8 +75,11 @@ def data(scale: str) -> DataConfig:
             test=tuple(MQARConfig(input_seq_len=n, num_kv_pairs=k, num_examples=1_000) for n, k in PAPER_TEST),
         )
     small = SMALL[scale]
-    train = tuple((n, k, steps * SMALL_BATCH) for n, k, steps in small.train)
-    parts = {"train": train, "validation": small.validation, "test": small.test}
+    parts = {
+        "train": tuple((n, k, steps * SMALL_BATCH) for n, k, steps in small.train),
+        "validation": small.validation,
+        "test": small.test,
+    }
     return DataConfig(
         **{
             part: tuple(

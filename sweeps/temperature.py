@@ -10,7 +10,7 @@ __all__ = ["SCALES", "configs"]
 
 
 def configs(scale: str) -> list[RunConfig]:
-    """alpha from -1 to 2; 0 and learnable is RAM-Net's default."""
+    """alpha from -1 to 2; 0 and fixed is RAM-Net's default."""
     return runs(
         "temperature",
         scale,

@@ -23,6 +23,7 @@ LEFT_OUT: tuple[dict[str, Any], ...] = (
     {"normalize_reads": False},
     {"normalize_reads": False, "output_norm": "rmsnorm"},
     {"address_init_std": 0.02},
+    {"address_norm": None, "learnable_temperature": True},
     {"train_top_k": TOP_K},
     {"anneal_start": 1.0, "anneal_end": 1.0},
     {"anneal": "shrink"},

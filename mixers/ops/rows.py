@@ -46,8 +46,11 @@ def flat(x: Tensor | None, like: Tensor) -> np.ndarray:
 def can_compile(*tensors: Tensor | None) -> bool:
     """Whether a compiled kernel may take the place of PyTorch: on the CPU, in float32, with numbers to work on.
 
-    Not in float64, which only checks use: it would be compiled for them alone.
+    Not in float64, which only checks use: it would be compiled for them alone. Nor under ``torch.compile``, whose graph
+    it would break.
     """
+    if torch.compiler.is_compiling():
+        return False
     given = [x for x in tensors if x is not None]
     fits = all(x.dtype == torch.float32 and x.device.type == "cpu" for x in given)
     return fits and given[0].numel() > 0 and find_spec("numba") is not None

@@ -30,8 +30,9 @@ class RAMNet(SequenceMixer):
         r_t = P_t A(exp(alpha_q) W_q x_t)      y_t = W_o o_t
 
     That and the proxy gradient are the paper's. Ours is what makes it learn (``results/RAMNET.md``: what each part
-    buys, and what did not help): more slots in training, which fade, and the options from ``normalize_reads`` to
-    ``tied_addresses``. With ``train_top_k=top_k``, and false for those, it is the paper's. Scoring always uses K.
+    buys, and what did not help): more slots in training, which fade, the options from ``normalize_reads`` to
+    ``tied_addresses``, and addresses that cannot sharpen. With ``train_top_k=top_k``, false for those, no
+    ``address_norm`` and a ``learnable_temperature`` it is the paper's. Scoring always uses K.
 
     Source: Xiao et al. 2026, arXiv 2602.11958.
     State: S (H M D elements) and z (H M), float32, and the position, once per head, where a head uses CAPE. Active
@@ -76,9 +77,9 @@ class RAMNet(SequenceMixer):
         output_norm: Literal["rmsnorm", "identity"] = "identity",
         cape: bool | int = False,
         address_init_std: float = 0.1,
-        address_norm: float | None = None,
+        address_norm: float | None = 1.5,
         alpha_init: float = 0.0,
-        learnable_temperature: bool = True,
+        learnable_temperature: bool = False,
         train_top_k: int | None = None,
         anneal_start: float = 0.3,
         anneal_end: float = 0.8,

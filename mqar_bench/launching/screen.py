@@ -70,8 +70,9 @@ class Screening:
         """The runs to do in full, in the order given, one seed after another, and what to record of the choice, by run
         id.
 
-        By accuracy over all settings that guide training; of equals the lower rate; a run that failed is behind all others. A model
-        one of whose short runs has no record yet, or was lost, is undecided: none of its runs is among those returned.
+        By accuracy over all settings that guide training; of equals the lower rate; a run that failed is behind all
+        others. A model one of whose short runs has no record yet, or was lost, is undecided: none of its runs is among
+        those returned.
 
         Args:
             configs: the whole sweep.

@@ -14,7 +14,7 @@ from mqar_bench.basics.machine.software import git_state, package_versions
 from mqar_bench.config import RunConfig
 
 #: Version of the record's form. Earlier ones are read too (``records.upgrade``), later ones are refused.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Epoch(Frozen):
@@ -60,7 +60,7 @@ class RunResult(Frozen):
     lost. A failed run is ``lost`` where it did not fail itself: its process or machine died.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     run_id: str
     status: Literal["done", "failed"]
     config: RunConfig

@@ -1,6 +1,6 @@
 """Records of earlier forms, brought to today's.
 
-Versions 1 and 2 were written while RAM-Net began otherwise: what its options were by default then is named in what is
+Versions 1 to 3 were written while RAM-Net began otherwise: what its options were by default then is named in what is
 read, so that such a run is the same one as before and no other.
 """
 
@@ -28,6 +28,8 @@ RAMNET_1: dict[str, Any] = {
 }
 #: The same of version 2.
 RAMNET_2: dict[str, Any] = {"tied_addresses": False, "output_gain": 0.02}
+#: And of version 3.
+RAMNET_3: dict[str, Any] = {"address_norm": None, "learnable_temperature": True}
 
 
 def _train_top_k_1(order: Any = 4, sub_dim: Any = 4, top_k: Any = 8, **_: Any) -> dict[str, int]:
@@ -40,7 +42,7 @@ def _train_top_k_1(order: Any = 4, sub_dim: Any = 4, top_k: Any = 8, **_: Any) -
 
 def first_ramnet(spec: MixerSpec) -> MixerSpec:
     """A mixer as version 1 means it: RAM-Net with what was the default then, any other as it is."""
-    return _ramnet_2(_ramnet_1(spec))
+    return _ramnet_3(_ramnet_2(_ramnet_1(spec)))
 
 
 def _ramnet_1(spec: MixerSpec) -> MixerSpec:
@@ -49,6 +51,10 @@ def _ramnet_1(spec: MixerSpec) -> MixerSpec:
 
 def _ramnet_2(spec: MixerSpec) -> MixerSpec:
     return _named(spec, RAMNET_2)
+
+
+def _ramnet_3(spec: MixerSpec) -> MixerSpec:
+    return _named(spec, RAMNET_3)
 
 
 def _named(spec: MixerSpec, defaults: dict[str, Any]) -> MixerSpec:
@@ -63,7 +69,11 @@ def _with(name: Callable[[MixerSpec], MixerSpec], result: RunResult) -> RunResul
 
 
 #: What brings a record of each version to the next one.
-STEPS: dict[int, Callable[[RunResult], RunResult]] = {1: partial(_with, _ramnet_1), 2: partial(_with, _ramnet_2)}
+STEPS: dict[int, Callable[[RunResult], RunResult]] = {
+    1: partial(_with, _ramnet_1),
+    2: partial(_with, _ramnet_2),
+    3: partial(_with, _ramnet_3),
+}
 
 
 def upgrade(result: RunResult, version: int) -> RunResult:

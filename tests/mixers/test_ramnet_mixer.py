@@ -27,7 +27,7 @@ def test_engines_agree_through_the_mixer():
 
 def test_all_slots_of_one_softmax_read_back_a_soft_lookup():
     """U = 1, K = M, gamma = 0: the read is a softmax-weighted mean over slots of weighted means of the values."""
-    mixer = make(order=1, sub_dim=6, top_k=6, gamma=0.0, num_heads=1, eps=1e-12).double()
+    mixer = make(order=1, sub_dim=6, top_k=6, gamma=0.0, num_heads=1, eps=1e-12, address_norm=None).double()
     inputs = x().double()
     with record_access(mixer) as traces:
         out = mixer(inputs)

@@ -104,7 +104,7 @@ def test_the_bias_shifts_no_head_without_cape():
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_normalised_reads_have_weights_of_sum_one(backend):
-    mixer = make(top_k=4, read_top_k=3, normalize_reads=True, backend=backend)
+    mixer = make(top_k=4, read_top_k=3, normalize_reads=True, address_norm=None, backend=backend)
     with record_access(mixer) as traces:
         mixer(x())
     access = traces[""][0]

@@ -22,11 +22,11 @@ def test_what_a_config_leaves_out_has_the_mixers_defaults():
 
 def test_options_that_are_given_are_taken_also_where_other_runs_lack_them():
     given = {"order": 2, "sub_dim": 8, "top_k": 4, "train_top_k": 16, "head_v_dim": 5, "gamma": 0.0, "alpha_init": -1.0}
-    switched = {"learnable_temperature": False, "proxy_gradient": False, "cape": 1}
+    switched = {"learnable_temperature": True, "proxy_gradient": False, "cape": 1}
     rows = settings(config("ramnet", **given, **switched), config("ramnet")).to_dict("records")
     assert {name: rows[0][name] for name in given | switched} == given | switched
     assert rows[0]["slots"] == 64 and rows[1]["slots"] == 256
-    assert rows[1]["gamma"] == 1.0 and rows[1]["learnable_temperature"] is True and rows[1]["cape"] == 0
+    assert rows[1]["gamma"] == 1.0 and rows[1]["learnable_temperature"] is False and rows[1]["cape"] == 0
 
 
 def test_annealing_is_on_the_way_never_or_over_at_once():

@@ -32,18 +32,23 @@ def test_ramnets_of_version_1_name_what_was_the_default_then(tmp_path):
     assert first.options == {
         "top_k": 4, "train_top_k": 64, "output_norm": "rmsnorm", "address_init_std": 0.1, "anneal": "shrink",
         "normalize_reads": False, "address_bias": False, "aligned_values": False,
-        "tied_addresses": False, "output_gain": 0.02,
+        "tied_addresses": False, "output_gain": 0.02, "address_norm": None, "learnable_temperature": True,
     }  # fmt: skip
     assert last.options == first.options | {"order": 3, "top_k": 2, "train_top_k": 16, "anneal_start": 1.0}
-    assert result.schema_version == 3 and result.accuracy == 0.5
+    assert result.schema_version == 4 and result.accuracy == 0.5
 
 
-def test_ramnets_of_version_2_name_what_was_the_default_then(tmp_path):
-    result = read_back(tmp_path, of(order=3), version=2)
-    assert result.config.model.mixers[2].options == {"order": 3, "tied_addresses": False, "output_gain": 0.02}
+LATER = {3: {"address_norm": None, "learnable_temperature": True}}
+LATER[2] = {"tied_addresses": False, "output_gain": 0.02} | LATER[3]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", LATER)
+def test_ramnets_of_later_versions_name_what_was_the_default_then(tmp_path, version):
+    result = read_back(tmp_path, of(order=3), version)
+    assert result.config.model.mixers[2].options == {"order": 3} | LATER[version]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_run_of_before_is_not_one_of_today(tmp_path, version):
     config = of(order=3)
     result = read_back(tmp_path, config, version)

@@ -32,7 +32,10 @@ TASK = {"vocab_size": 128, "input_seq_len": 32, "num_kv_pairs": 4}
 CONV = {"name": "zoology.mixers.base_conv.BaseConv", "kwargs": {"l_max": 32, "kernel_size": 3}}
 MHA = {"name": "zoology.mixers.attention.MHA", "kwargs": {"num_heads": 2, "dropout": 0.0}}
 #: Of our own mixer, the paper's design but for the norm: it is Zoology's trainer that is compared.
-PAPERS = {"output_norm": "rmsnorm", "normalize_reads": False, "address_bias": False, "anneal": "shrink"}
+PAPERS = {
+    "output_norm": "rmsnorm", "normalize_reads": False, "address_bias": False, "anneal": "shrink",
+    "address_norm": None, "learnable_temperature": True,
+}  # fmt: skip
 SIZES = {"order": 3, "sub_dim": 4, "top_k": 4, "train_top_k": 16, "head_v_dim": 16}
 RAMNET = {"name": "mixers.RAMNet", "kwargs": SIZES | PAPERS}
 ANNEALED = {**RAMNET, "kwargs": {**RAMNET["kwargs"], "anneal_steps": STEPS}}

@@ -60,7 +60,7 @@ def test_prefill_hands_its_state_to_decoding(dtype, short_chunks):
 
 
 def test_compiles_to_one_graph(short_chunks):
-    mixer = make(backend="triton")
+    mixer = make(backend="triton", learnable_temperature=True)
     x = sequence(12)[:1]
     plain = mixer(x)
     plain.sin().sum().backward()
