@@ -6,6 +6,7 @@ Those without ``SWEEPS`` are drawn from traces (``mqar_bench.analysis.trace``) i
 from __future__ import annotations
 
 import importlib
+import inspect
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ _PLOTS = {
     for name in (
         "fig3",
         "fig3_active",
+        "capacity",
+        "forgetting_curve",
         "fig4",
         "ablations",
         "trainability",
@@ -48,6 +51,15 @@ def sweeps(name: str) -> tuple[str, ...]:
     return getattr(_module(name), "SWEEPS", ())
 
 
+def shows_screening(name: str) -> bool:
+    """Whether a figure is of the short runs of a screening, where there was one.
+
+    Raises:
+        ValueError: no such figure.
+    """
+    return getattr(_module(name), "SCREENING", False)
+
+
 def describe(name: str) -> str:
     """What a figure shows, in one line.
 
@@ -66,30 +78,37 @@ def table(name: str, data: pd.DataFrame | list[Trace]) -> pd.DataFrame:
     return _module(name).table(data)
 
 
-def draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> list[Path]:
+def draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 1) -> list[Path]:
     """Draw a figure from records into ``out``: NAME.pdf, NAME.png, and NAME.csv with the numbers in it.
 
     Args:
         name: the figure.
         data: tidy rows, one a run; traces for a figure that is drawn from these.
         out: folder, made if missing.
+        columns: of a page, that the figure takes: 1 or 2, where it can be had in either.
 
     Returns:
         the files written.
 
     Raises:
-        ValueError: no such figure, or nothing in ``data`` to draw.
+        ValueError: no such figure, nothing in ``data`` to draw, or it comes in one width only.
     """
-    return save(name, table(name, data), out)
+    return save(name, table(name, data), out, columns)
 
 
-def save(name: str, numbers: pd.DataFrame, out: Path) -> list[Path]:
+def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[Path]:
     """``draw`` from what ``table`` has given.
 
     Raises:
-        ValueError: no such figure.
+        ValueError: no such figure, or it comes in one width only.
     """
-    figure = _module(name).figure(numbers)
+    draw_numbers = _module(name).figure
+    if columns == 1:
+        figure = draw_numbers(numbers)
+    elif "columns" in inspect.signature(draw_numbers).parameters:
+        figure = draw_numbers(numbers, columns=columns)
+    else:
+        raise ValueError(f"the figure {name} comes in one width only: leave out --columns {columns}")
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.{kind}" for kind in ("pdf", "png", "csv")]
     for path in paths[:2]:

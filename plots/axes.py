@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from plots.select import parse_seeds
+
 GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.4}
 
 
@@ -39,20 +41,62 @@ def accuracy_axis(ax: Axes, low: float = 0) -> None:
     ax.grid(**GRID)
 
 
-def draw_line(ax: Axes, x: pd.Series, points: pd.DataFrame, y: str = "accuracy", **look: Any) -> None:
-    """A line through the means, with bars from the lowest to the highest where there are several of anything.
+def capacity_axis(ax: Axes, pairs: pd.Series) -> None:
+    """A log2 y axis of numbers of pairs, a tick an octave, with room for markers at both ends."""
+    ax.set_yscale("log", base=2)
+    ax.yaxis.set_major_locator(LogLocator(base=2))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(pairs.min() / 1.25, pairs.max() * 1.25)
+
+
+def draw_capacity(ax: Axes, x: pd.Series, points: pd.DataFrame, **look: Any) -> None:
+    """``draw_line`` of capacities; markers are open where a seed's is at an end of what was tested.
 
     Args:
         ax: where.
         x: positions of the points.
-        points: has the columns ``y``, ``y_min`` and ``y_max``.
+        points: has the columns capacity, low, high, capacity_seeds and censored.
+        look: for matplotlib's ``errorbar``.
+    """
+    values = points.rename(columns={"low": "capacity_low", "high": "capacity_high"})
+    draw_line(ax, x, values, "capacity", **look)
+    open_ones = (points["censored"] != "").to_numpy()
+    ax.plot(
+        x[open_ones], points.loc[open_ones, "capacity"], linestyle="none", marker=look.get("marker", "o"),
+        color=look.get("color"), markerfacecolor="white", zorder=look.get("zorder", 2) + 0.5, clip_on=False,
+    )  # fmt: skip
+
+
+def draw_line(ax: Axes, x: pd.Series, points: pd.DataFrame, y: str = "accuracy", **look: Any) -> None:
+    """A line through the means, with bars from low to high where there are several of anything, and a dot a seed.
+
+    Args:
+        ax: where.
+        x: positions of the points.
+        points: has the columns ``y``, ``y_low`` and ``y_high``, and where seeds are known ``y_seeds``.
         y: what is drawn.
         look: for matplotlib's ``errorbar``.
     """
     # a mean of equals may differ from them in the last bit
-    below, above = (points[y] - points[f"{y}_min"]).clip(lower=0), (points[f"{y}_max"] - points[y]).clip(lower=0)
-    spread = [below, above] if (points[f"{y}_min"] < points[f"{y}_max"]).any() else None
+    below, above = ((points[y] - points[f"{y}_low"]).clip(lower=0), (points[f"{y}_high"] - points[y]).clip(lower=0))
+    spread = [below, above] if (points[f"{y}_low"] < points[f"{y}_high"]).any() else None
     ax.errorbar(x, points[y], yerr=spread, **{"capsize": 2, "elinewidth": 0.8, "clip_on": False} | look)
+    if f"{y}_seeds" in points:
+        each = [(at, value) for at, text in zip(x, points[f"{y}_seeds"], strict=True) for value in parse_seeds(text)]
+        if len(each) > len(points):
+            ax.plot(*zip(*each, strict=True), ".", color=look.get("color"), markersize=2, alpha=0.6, zorder=1.5)
+
+
+def is_rising(converged: pd.Series) -> pd.Series:
+    """Which points are known not to have converged."""
+    return converged.map(lambda known: not pd.isna(known) and not known).astype(bool)
+
+
+def mark_unconverged(ax: Axes, x: pd.Series, y: pd.Series, converged: pd.Series) -> None:
+    """A small cross on each point whose training still gained at its end."""
+    those = is_rising(converged)
+    ax.plot(x[those], y[those], "x", color="white", markersize=3, markeredgewidth=0.8, zorder=6, clip_on=False)
 
 
 def keys(ax: Axes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from plots.axes import GRID, draw_line, size_axis
-from plots.lines import fit_legend, series
+from plots.lines import legend_beside, series
 from plots.select import select_points, tabulate
 from plots.style import PAGE, RC
 
@@ -38,7 +38,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         columns mixer, stack, state_size, device, threads, then tokens_per_second, the highest, and peak_memory_bytes,
-        the mean, each with _min and _max, and runs.
+        the mean, each with _low and _high, and runs.
 
     Raises:
         ValueError: there is no finished run, or they are of different data.
@@ -51,8 +51,8 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
             for cost, (_, _, statistic) in _COSTS.items():
                 row |= {
                     cost: those[cost].agg(statistic),
-                    f"{cost}_min": those[cost].min(),
-                    f"{cost}_max": those[cost].max(),
+                    f"{cost}_low": those[cost].min(),
+                    f"{cost}_high": those[cost].max(),
                 }
             rows.append(row | {"runs": len(those)})
     return tabulate(rows, frame, SWEEPS[0])
@@ -63,8 +63,7 @@ def figure(points: pd.DataFrame) -> Figure:
     machines = points[["device", "threads"]].drop_duplicates().sort_values(["device", "threads"])
     with plt.rc_context(RC):
         lines, common = series(points)
-        legend, height = fit_legend(lines, PAGE, 6)
-        size = (PAGE, ROW * len(machines) + height + 0.3)
+        size = (PAGE, ROW * len(machines) + 0.3)
         fig, axes = plt.subplots(len(machines), 2, figsize=size, squeeze=False, layout="constrained")
         for row, (device, threads) in zip(axes, machines.itertuples(index=False), strict=True):
             there = points[(points["device"] == device) & (points["threads"] == threads)]
@@ -73,15 +72,15 @@ def figure(points: pd.DataFrame) -> Figure:
                     those = line.of(there).sort_values("state_size")
                     if those.empty:  # a line without points would still have its place in the layout, at the origin
                         continue
-                    values = those.assign(**{c: those[c] / unit for c in (cost, f"{cost}_min", f"{cost}_max")})
+                    values = those.assign(**{c: those[c] / unit for c in (cost, f"{cost}_low", f"{cost}_high")})
                     draw_line(ax, those["state_size"], values, cost, label=line.label, **line.look)
                 size_axis(ax, there["state_size"])
-                _cost_axis(ax, there[f"{cost}_max"].max() / there[f"{cost}_min"].min())
+                _cost_axis(ax, there[f"{cost}_high"].max() / there[f"{cost}_low"].min())
                 ax.set_ylabel(label)
             row[0].set_title(f"{device}, {threads} thread{'' if threads == 1 else 's'}", loc="left")
         for ax in axes[-1]:
             ax.set_xlabel("Total state size (elements)")
-        fig.legend(**legend, title=common, title_fontsize=7)
+        fig.legend(**legend_beside(lines, common))
     plt.close(fig)
     return fig
 

@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from plots.axes import accuracy_axis, draw_line, size_axis
-from plots.lines import fit_legend, series
+from plots.axes import accuracy_axis, draw_line, is_rising, mark_unconverged, size_axis
+from plots.lines import RISING, legend_beside, series
 from plots.select import select_points, summarise, tabulate
-from plots.style import COLUMN, RC
+from plots.style import COLUMN, RC, WIDTHS
 
 SWEEPS = ("fig3",)
 
@@ -52,28 +52,24 @@ def table(frame: pd.DataFrame, size: str = "state_size") -> pd.DataFrame:
     return tabulate(rows, frame, SWEEPS[0]).astype(dict.fromkeys((*LABELS, "num_parameters"), "Int64"))
 
 
-def figure(points: pd.DataFrame, size: str = "state_size") -> Figure:
-    """Draw the points of ``table``: one column wide, log2-spaced sizes, accuracy from 0 to 1.
+def figure(points: pd.DataFrame, size: str = "state_size", columns: int = 1) -> Figure:
+    """Draw the points of ``table``: log2-spaced sizes, accuracy from 0 to 1, over one or two columns of a page.
 
     Where several architectures are close to 1, axes below show that part enlarged.
     """
     with plt.rc_context(RC):
         lines, common = series(points)
-        legend, height = fit_legend(lines, COLUMN[0], 3)  # a long one does not eat into the axes
         heights = [AXES] + [TOP] * (points.loc[points["accuracy"] > NEAR_ONE, "mixer"].nunique() > CROWD)
         fig, axes = plt.subplots(
-            len(heights),
-            figsize=(COLUMN[0], sum(heights) + height),
-            height_ratios=heights,
-            sharex=True,
-            squeeze=False,
+            len(heights), figsize=(WIDTHS[columns], sum(heights)), height_ratios=heights, sharex=True, squeeze=False,
             layout="constrained",
-        )
+        )  # fmt: skip
         main, *top = axes[:, 0]
         for place, line in enumerate(lines):
             those = line.of(points).sort_values(size)
             look = line.look | {"zorder": 3 - place / len(lines)}  # the first of the legend lies on top
             draw_line(main, those[size], those, label=line.label, **look)
+            mark_unconverged(main, those[size], those["accuracy"], those["converged"])
             for ax in top:
                 draw_line(ax, those[size], those, label=line.label, **look, clip_on=True)
         size_axis(main, points[size])
@@ -82,7 +78,6 @@ def figure(points: pd.DataFrame, size: str = "state_size") -> Figure:
             accuracy_axis(ax, NEAR_ONE)
         axes[-1, 0].set_xlabel(LABELS[size])
         fig.supylabel("MQAR accuracy", fontsize=RC["axes.labelsize"])
-        main.set_title(common, fontsize=7)
-        fig.legend(**legend)
+        fig.legend(**legend_beside(lines, common, [RISING] if is_rising(points["converged"]).any() else []))
     plt.close(fig)
     return fig

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextPath
 
 from plots.style import RC, design, styles
-
-#: Points: what a legend's entry has beside its text, and inches of a row.
-_HANDLE, _ROW = 27, 0.135
 
 
 class Line(NamedTuple):
@@ -50,22 +46,17 @@ def series(points: pd.DataFrame) -> tuple[list[Line], str]:
     return lines, f"Mixers {common}"
 
 
-def fit_legend(lines: list[Line], width: float, most: int) -> tuple[dict[str, Any], float]:
-    """A legend above the axes with as many columns as fit, at most ``most``, and how high it is.
+#: What a marker says besides which architecture it is.
+BOUND = Line2D([], [], linestyle="none", marker="o", color="0.4", markerfacecolor="white", label="a bound")
+RISING = Line2D([], [], linestyle="none", marker="x", color="0.4", markersize=3, label="not converged")
 
-    Args:
-        lines: its entries.
-        width: of the figure, in inches.
-        most: columns.
 
-    Returns:
-        arguments of ``Figure.legend``, and inches.
-    """
-    font = FontProperties(family=RC["font.family"], size=RC["legend.fontsize"])
-    widths = np.array([TextPath((0, 0), line.label, prop=font).get_extents().width + _HANDLE for line in lines])
-    columns = min(most, len(lines))
-    while columns > 1 and sum(part.max() for part in np.array_split(widths, columns)) > 72 * width:
-        columns -= 1
-    look = {"loc": "outside upper center", "frameon": False, "handlelength": 1.4, "columnspacing": 1.0}
-    handles = [Line2D([], [], label=line.label, **line.look) for line in lines]
-    return look | {"handles": handles, "ncols": columns}, _ROW * -(-len(lines) // columns)
+def legend_beside(lines: Iterable[Line], title: str, more: Iterable[Line2D] = ()) -> dict[str, Any]:
+    """Arguments of ``Figure.legend`` for one column to the right of the axes, which it takes no height from; its title
+    is broken to the width of the column."""
+    handles = [Line2D([], [], label=line.label, **line.look) for line in lines] + list(more)
+    wide = max((len(str(handle.get_label())) for handle in handles), default=0) + 4
+    return {
+        "handles": handles, "title": "\n".join(textwrap.wrap(title, max(wide, 12))), "loc": "outside right center",
+        "frameon": False, "handlelength": 1.4, "alignment": "left", "title_fontsize": RC["legend.fontsize"],
+    }  # fmt: skip

@@ -18,6 +18,8 @@ from plots.select import select_points, summarise, tabulate
 from plots.style import PAGE, RC, SMALL
 
 SWEEPS = fig3.SWEEPS
+#: It is of the short runs of a screening, where there was one.
+SCREENING = True
 
 #: Panels beside one another; inches of a row of them.
 COLUMNS, ROW = 4, 1.5

@@ -1,4 +1,5 @@
-"""Ablations of RAM-Net: small panels of accuracy against one of its settings, one for each sweep with records."""
+"""Ablations of RAM-Net: small panels of capacity, or accuracy, against one of its settings, one for each sweep with
+records."""
 
 from __future__ import annotations
 
@@ -12,7 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from plots import ramnet
-from plots.axes import accuracy_axis, draw_line, keys, size_axis, value_axis
+from plots.axes import (
+    GRID,
+    accuracy_axis,
+    capacity_axis,
+    draw_capacity,
+    draw_line,
+    keys,
+    size_axis,
+    value_axis,
+)
 from plots.select import select_points, summarise, tabulate
 from plots.style import COLUMN, PAGE, RC, SERIES
 
@@ -70,7 +80,10 @@ def table(frame: pd.DataFrame, panels: Mapping[str, Panel]) -> pd.DataFrame:
 
 
 def figure(points: pd.DataFrame, panels: Mapping[str, Panel]) -> Figure:
-    """Draw the points of ``table``: a panel for each sweep that has some, with its legend above it."""
+    """Draw the points of ``table``: a panel for each sweep that has some, with its legend above it.
+
+    A panel shows capacity, or accuracy where no model of it has one within what was tested.
+    """
     there = [sweep for sweep in panels if sweep in set(points["sweep"])]
     columns = len(there) if len(there) <= 3 else 2
     rows = -(-len(there) // columns)
@@ -78,13 +91,11 @@ def figure(points: pd.DataFrame, panels: Mapping[str, Panel]) -> Figure:
     height = sum(HEIGHT + ROW * (1 + max(legends[i * columns : (i + 1) * columns])) for i in range(rows))
     with plt.rc_context(RC):
         size = (COLUMN[0] if columns == 1 else PAGE, height)
-        fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
+        fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
         for ax, sweep in zip(axes.flat, there, strict=False):
             _draw(ax, points[points["sweep"] == sweep], panels[sweep])
         for ax in axes.flat[len(there) :]:
             ax.set_axis_off()
-        for ax in axes[:, 0]:
-            ax.set_ylabel("MQAR accuracy")
     plt.close(fig)
     return fig
 
@@ -93,6 +104,7 @@ def _draw(ax: Axes, points: pd.DataFrame, panel: Panel) -> None:
     designs = list(points["design"].drop_duplicates())
     names = list(points["line"].drop_duplicates())
     _AXES[panel.axis](ax, points["value"])
+    by_capacity = "capacity" in points and points["capacity"].notna().all() and (points["censored"] == "").any()
     for line, design in points[["line", "design"]].drop_duplicates().itertuples(index=False):
         color, marker = SERIES[names.index(line) % len(SERIES)]
         look: dict[str, Any] = {"color": color, "marker": marker}
@@ -100,8 +112,16 @@ def _draw(ax: Axes, points: pd.DataFrame, panel: Panel) -> None:
             look |= {"linestyle": "--", "markerfacecolor": "white"}
         label = ", ".join(filter(None, [line, design if len(designs) > 1 else ""]))
         those = points[(points["line"] == line) & (points["design"] == design)]
-        draw_line(ax, those["value"], those, label=label, **look)
-    accuracy_axis(ax)
+        if by_capacity:
+            draw_capacity(ax, those["value"], those, label=label, **look)
+        else:
+            draw_line(ax, those["value"], those, label=label, **look)
+    if by_capacity:
+        capacity_axis(ax, points["capacity"])
+        ax.grid(**GRID)
+    else:
+        accuracy_axis(ax)
+    ax.set_ylabel("Capacity (pairs)" if by_capacity else "MQAR accuracy")
     ax.set_xlabel(panel.xlabel)
     title = f"RAM-Net {designs[0]}".rstrip() if len(designs) == 1 else "RAM-Net"
     ax.legend(

@@ -43,13 +43,13 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     points = fig3.table(frame)
     settings = [str(column) for column in points.filter(regex=SETTING)]
     architectures = [those for _, those in points.groupby(["mixer", "stack"])]
-    common = _common_size([those["state_size"].tolist() for those in architectures])
+    common = common_size([those["state_size"].tolist() for those in architectures])
     rows = []
     for those in architectures:
-        nearest = min(those.to_dict("records"), key=lambda p: (_octaves(p["state_size"], common), p["state_size"]))
+        nearest = min(those.to_dict("records"), key=lambda p: (octaves(p["state_size"], common), p["state_size"]))
         for column in settings:
             setting = column.removeprefix("accuracy/")
-            pairs, length = _parse(setting)
+            pairs, length = parse_setting(setting)
             rows.append(
                 {name: nearest[name] for name in ("mixer", "stack", "state_size")}
                 | {"common_size": common, "setting": setting, "pairs": pairs}
@@ -82,16 +82,16 @@ def figure(cells: pd.DataFrame) -> Figure:
     return fig
 
 
-def _common_size(sizes: list[list[int]]) -> int:
+def common_size(sizes: list[list[int]]) -> int:
     candidates = sorted({size for each in sizes for size in each})
-    return min(candidates, key=lambda c: sum(min(_octaves(size, c) for size in each) for each in sizes))
+    return min(candidates, key=lambda c: sum(min(octaves(size, c) for size in each) for each in sizes))
 
 
-def _octaves(a: float, b: float) -> float:
+def octaves(a: float, b: float) -> float:
     return abs(math.log2(max(1, a)) - math.log2(max(1, b)))
 
 
-def _parse(setting: str) -> tuple[int | None, int | None]:
+def parse_setting(setting: str) -> tuple[int | None, int | None]:
     found = re.fullmatch(r"L(\d+)-kv(\d+)", setting)
     return (int(found[2]), int(found[1])) if found else (None, None)
 

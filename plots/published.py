@@ -95,7 +95,7 @@ def figure(points: pd.DataFrame) -> Figure:
             places, points["accuracy"], points["published"].fillna(points["accuracy"]), color="0.7", linewidth=0.8
         )
         color, marker = SERIES[0]
-        spread = [points["accuracy"] - points["accuracy_min"], points["accuracy_max"] - points["accuracy"]]
+        spread = [points["accuracy"] - points["accuracy_low"], points["accuracy_high"] - points["accuracy"]]
         ax.errorbar(
             points["accuracy"], places, xerr=[part.clip(lower=0) for part in spread], linestyle="none", color=color,
             elinewidth=0.8,

@@ -1,14 +1,22 @@
-"""Which runs a figure shows: of all that compete for a point, those of the best model and learning rate."""
+"""Which runs a figure shows: of all that compete for a point, those of the best model and learning rate.
+
+What is best is chosen on the settings that guide training, and what is shown is the test settings. In Zoology's
+protocol the two are one, and a point's ``selected_on`` says so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-#: What the best is chosen on. There are no validation settings: as in Zoology, it is the mean over the test settings.
-SELECTED_ON = "test"
+from mqar_bench.analysis.statistics import interval
+
+#: Accuracy at which a seed has solved its task; and what a model may gain in the last fifth of training and still
+#: count as converged.
+SOLVED, RISE = 0.9, 0.02
 
 #: Columns with the accuracy on one setting.
 SETTING = "^accuracy/"
@@ -29,10 +37,10 @@ class Point(NamedTuple):
 def select_points(frame: pd.DataFrame, by: Sequence[str], *, apart: bool = False) -> Iterator[Point]:
     """The points of a figure, sorted by what they are; the order of the rows does not matter.
 
-    Models (variants) and learning rates that have ``by`` in common compete: the best accuracy wins, averaged over
-    seeds; of equals the lower rate, then the smaller state. One of which a seed failed wins only where each has
-    failed, since the mean of the rest would flatter it. Runs on different data never compete, and points are of the
-    same data as they are looked at side by side.
+    Models (variants) and learning rates that have ``by`` in common compete: the best accuracy on what guides training
+    wins, averaged over seeds; of equals the lower rate, then the smaller state. One of which a seed failed wins only
+    where each has failed, since the mean of the rest would flatter it. Runs on different data never compete, and points
+    are of the same data as they are looked at side by side.
 
     Args:
         frame: rows of ``to_frame``, failed ones too.
@@ -71,25 +79,68 @@ def check_data(runs: pd.DataFrame) -> None:
 def summarise(point: Point) -> dict[str, Any]:
     """Columns of a figure's table for a point.
 
-    accuracy (mean over the seeds of the best), accuracy_min, accuracy_max, seeds, learning_rate (the best),
-    learning_rates (how many were tried), variants (models that compete), runs, failed, selected_on, and the mean
-    accuracy on each setting.
+    accuracy (mean over the seeds of the best), with _low and _high (bootstrap interval of it) and _seeds (each seed's,
+    as text); likewise capacity, of which the mean is geometric, and censored (``above`` or ``below``, if any seed's is:
+    the mean is then a bound), recalled_pairs; seeds, solved (the share that got to 0.9 on what guides training),
+    converged (whether the last fifth of training gained no more than 0.02 there), learning_rate (the best),
+    learning_rates (how many were tried), edge (whether it is the lowest or highest of them), variants (models that
+    compete), runs, failed, selected_on, and the mean accuracy on each setting. What runs do not have is missing.
     """
     _, runs, chosen, failed = point
-    accuracy = chosen["accuracy"]
+    rates = runs.loc[runs["variant"] == chosen["variant"].iloc[0], "learning_rate"]
+    screened = chosen["screened"].max()
     return {
-        "accuracy": accuracy.mean(),
-        "accuracy_min": accuracy.min(),
-        "accuracy_max": accuracy.max(),
+        **over_seeds("accuracy", chosen["accuracy"]),
+        **_capacity(chosen),
         "seeds": chosen["seed"].nunique(),
+        "solved": (chosen["guide_accuracy"] >= SOLVED).mean(),
+        "converged": None if chosen["rise"].isna().any() else bool(chosen["rise"].mean() <= RISE),
         "learning_rate": chosen["learning_rate"].iloc[0],
-        "learning_rates": runs["learning_rate"].nunique(),
+        "learning_rates": max(runs["learning_rate"].nunique(), 0 if pd.isna(screened) else int(screened)),
+        "edge": _edge(rates, chosen),
         "variants": runs["variant"].nunique(),
         "runs": len(runs),
         "failed": failed,
-        "selected_on": SELECTED_ON,
+        "selected_on": chosen["guided_by"].iloc[0],
         **{str(name): value for name, value in chosen.filter(regex=SETTING).mean().items()},
     }
+
+
+def parse_seeds(text: str) -> list[float]:
+    """The values in a column ``_seeds``."""
+    return [float(value) for value in text.split()]
+
+
+def over_seeds(name: str, values: pd.Series) -> dict[str, Any]:
+    """The mean of a column over seeds, as ``name``, with _low, _high and _seeds."""
+    low, high = interval(list(values))
+    seeds = " ".join(f"{value:.6g}" for value in values)
+    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high, f"{name}_seeds": seeds}
+
+
+def _capacity(chosen: pd.DataFrame) -> dict[str, Any]:
+    known = chosen.dropna(subset="capacity")
+    if known.empty:
+        return {}
+    columns = over_seeds("capacity", np.log2(known["capacity"]))
+    for name in ("capacity", "capacity_low", "capacity_high"):
+        columns[name] = 2 ** columns[name]
+    columns["capacity_seeds"] = " ".join(f"{value:.6g}" for value in known["capacity"])
+    sides = set(known["censored"]) - {""}
+    return columns | {
+        "censored": sides.pop() if len(sides) == 1 else "both" if sides else "",
+        "recalled_pairs": known["recalled_pairs"].mean(),
+    }
+
+
+def _edge(rates: pd.Series, chosen: pd.DataFrame) -> str | None:
+    """As the screening says, else among the rates there are, if these are more than two."""
+    if not pd.isna(chosen["screened"]).all():
+        return chosen["edge"].dropna().iloc[0]
+    rate = chosen["learning_rate"].iloc[0]
+    if rates.nunique() < 3:
+        return None
+    return "lowest" if rate == rates.min() else "highest" if rate == rates.max() else ""
 
 
 def tabulate(rows: list[dict[str, Any]], frame: pd.DataFrame, sweep: str) -> pd.DataFrame:
@@ -119,4 +170,4 @@ def _rank(key: tuple, seeds: pd.DataFrame, failed: bool) -> tuple:
     variant, rate = key
     first = seeds[["state_size", "active_state_size"]].iloc[0].fillna(0)  # a mixer from elsewhere need not say
     sizes = tuple(map(int, first))
-    return failed, -seeds["accuracy"].mean(), rate, sizes, variant
+    return failed, -seeds["guide_accuracy"].mean(), rate, sizes, variant

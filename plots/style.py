@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 #: Inches: one column of a two-column page, and its height; and the width of the page.
 COLUMN = (3.35, 2.5)
 PAGE = 6.9
+#: Inches, by how many columns of the page a figure takes.
+WIDTHS = {1: COLUMN[0], 2: PAGE}
 
 RC: dict[Any, Any] = {
     "font.family": "serif",

@@ -70,6 +70,8 @@ def _recipe(run: Mapping[Any, Any]) -> str:
         lacks.append("more slots to the end")
     elif run["annealing"] == ramnet.SHRUNK:
         lacks.append("shrinking, not fading")
+    if options["learnable_temperature"]:
+        lacks.append("addresses that may sharpen")
     if options["address_init_std"] != DEFAULTS["address_init_std"]:
         lacks.append(f"addresses from {options['address_init_std']:g}")
     if options["output_gain"] != DEFAULTS["output_gain"]:

@@ -5,31 +5,21 @@ Speeds are of runs that had a machine to themselves: train with ``--jobs 1`` and
 
 from __future__ import annotations
 
-from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.config import DataConfig, RunConfig, TrainConfig
 from mqar_bench.tasks import MQARConfig
 from sweeps import fig3
-from sweeps.protocols import CONV, SMALL_BATCH
+from sweeps.protocols import SMALL_BATCH
 
-SCALES = ("smoke", "laptop")
+SCALES = ("smoke", "demo", "laptop")
 
 #: Steps of each run, of 48 sequences of 128 tokens.
-STEPS = {"smoke": 2, "laptop": 60}
+STEPS = {"smoke": 2, "demo": 60, "laptop": 60}
 
 
 def configs(scale: str) -> list[RunConfig]:
-    """One run of each laptop model of fig3, scored on one training batch's worth of sequences."""
+    """One run of each of fig3's models at the scale, scored on as many sequences as a training batch has."""
     task = MQARConfig(vocab_size=520, input_seq_len=128, num_kv_pairs=32, num_examples=SMALL_BATCH)
     data = DataConfig(train=(task.model_copy(update={"num_examples": STEPS[scale] * SMALL_BATCH}),), test=(task,))
-    return [
-        RunConfig(
-            sweep="cost",
-            scale=scale,
-            data=data,
-            model=ModelConfig(
-                vocab_size=task.vocab_size, d_model=d_model, mixers=(CONV, MixerSpec(name=name, options=options))
-            ),
-            train=TrainConfig(max_epochs=1, batch_size=SMALL_BATCH),
-        )
-        for name, sizes in fig3.LAPTOP_MODELS.items()
-        for d_model, options in sizes
-    ]
+    models = {config.variant: config.model.model_copy(update={"vocab_size": 520}) for config in fig3.configs(scale)}
+    train = TrainConfig(max_epochs=1, batch_size=SMALL_BATCH)
+    return [RunConfig(sweep="cost", scale=scale, data=data, model=model, train=train) for model in models.values()]

@@ -23,9 +23,10 @@ class Small(NamedTuple):
     """What a scale for CPUs is made of: length, pairs and steps an epoch of training; epochs; length, pairs and
     examples of the validation and of the test settings; vocabulary.
 
-    Most steps are on short sequences: on long ones alone delta rules learn nothing in a thousand steps, with these
-    first they pass on to the longer ones (trials: DeltaNet 0.01 and 0.94). Test settings go on beyond what is trained
-    on until models fail, with about as many answers in each.
+    Most steps are on short sequences of few pairs, on which every mixer learns sooner what recall is. Of 50 steps 16 on
+    2 pairs in 16 tokens and 16 on 4, instead of 32 on 4 in 32, took Gated DeltaNet from 0.00 to 0.52 after 800 steps
+    and DeltaNet from 0.82 to 0.89 (trials at laptop, one seed, validation accuracy), with a third fewer tokens. Test
+    settings go on beyond what is trained on until models fail, with about as many answers in each.
     """
 
     train: tuple[tuple[int, int, int], ...]
@@ -37,14 +38,14 @@ class Small(NamedTuple):
 
 SMALL = {
     "demo": Small(
-        train=((32, 4, 32), (64, 8, 6), (64, 16, 6), (128, 32, 6)),
+        train=((16, 2, 16), (16, 4, 16), (32, 8, 10), (64, 16, 4), (128, 32, 4)),
         epochs=20,
         validation=((64, 8, 96), (64, 16, 48), (128, 32, 48)),
         test=((32, 8, 256), (64, 16, 256), (128, 32, 128), (256, 64, 64), (512, 128, 32)),
         vocab_size=520,
     ),
     "laptop": Small(
-        train=((32, 4, 32), (64, 8, 6), (64, 16, 4), (128, 32, 4), (256, 64, 4)),
+        train=((16, 2, 16), (16, 4, 16), (32, 8, 8), (64, 16, 4), (128, 32, 3), (256, 64, 3)),
         epochs=40,
         validation=((64, 8, 96), (64, 16, 48), (128, 32, 48), (256, 64, 24)),
         test=(

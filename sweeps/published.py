@@ -69,7 +69,9 @@ def one_layer(examples: int) -> list[RunConfig]:
                 state_mixer="mlp",
                 max_position_embeddings=64 if spec.name == "attention" else 0,
             ),
-            train=protocols.training("laptop", rate),
+            train=protocols.training("laptop", rate).model_copy(
+                update={"max_epochs": 8, "early_stopping_threshold": 0.99}
+            ),
         )
         for name, spec in models.items()
         for rate in (1e-3, 3e-3, 1e-2, 3e-2)

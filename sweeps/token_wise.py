@@ -34,16 +34,15 @@ def configs(scale: str) -> list[RunConfig]:
     """At one learning rate. At demo 8 pairs in 64 tokens for 600 steps, scored every 50."""
     designs = [token_wise(order=order, top_k=k) for order, k in SIZES]
     designs += [token_wise(**{"order": ORDER, "top_k": TOP_K} | options) for options in LEFT_OUT]
-    return [_often(config) for config in runs("token_wise", scale, designs, [5e-3])]
+    planned = runs("token_wise", scale, designs, [5e-3])
+    return [_short(config) for config in planned] if scale == "demo" else planned
 
 
-def _often(config: RunConfig) -> RunConfig:
-    """With shorter epochs and as many more of them."""
-    if config.scale == "demo":
-        task = MQARConfig(vocab_size=520, input_seq_len=64, num_kv_pairs=8)
-        train, test = (task.model_copy(update={"num_examples": n}) for n in (50 * 64, 512))
-        short = config.train.model_copy(update={"max_epochs": 12, "batch_size": 64})
-        data = DataConfig(train=(train,), test=(test,), fresh=True)
-        model = config.model.model_copy(update={"embed_dropout": 0.0})
-        return config.model_copy(update={"data": data, "train": short, "model": model})
-    return config
+def _short(config: RunConfig) -> RunConfig:
+    """On the task of the demo."""
+    task = MQARConfig(vocab_size=520, input_seq_len=64, num_kv_pairs=8)
+    train, test = (task.model_copy(update={"num_examples": n}) for n in (50 * 64, 512))
+    short = config.train.model_copy(update={"max_epochs": 12, "batch_size": 64, "early_stopping_threshold": 0.99})
+    data = DataConfig(train=(train,), test=(test,), fresh=True)
+    model = config.model.model_copy(update={"embed_dropout": 0.0})
+    return config.model_copy(update={"data": data, "train": short, "model": model})

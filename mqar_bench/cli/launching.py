@@ -16,7 +16,7 @@ from mqar_bench.cli.app import STARTED
 
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
-    from mqar_bench.launching import Summary
+    from mqar_bench.launching import Screening, Summary
     from mqar_bench.launching.budget import Budget
     from mqar_bench.records.result import ScreenRecord
     from mqar_bench.records.store import Store
@@ -85,6 +85,25 @@ class Launcher:
             kept = f"{done} of {len(configs)} runs are done, in {self.store.root}"
             print(f"interrupted: {kept}{self.checkpointed(configs)}; the same command resumes", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
+
+    def launch_screened(self, configs: Sequence[RunConfig], screening: Screening) -> Summary:
+        """Both stages, or the first alone where the time was over before the second."""
+        short = screening.first_stage(configs)
+        if not self.quiet:
+            print(f"screening: {len(short)} short runs", file=sys.stderr)
+        first = self.launch(short)
+        if first.left:
+            return first
+        records = {result.run_id: result for result in (*first.failed, *first.skipped, *first.done)}
+        chosen, screens = screening.second_stage(configs, records)
+        if not self.quiet:
+            count = f"{len(chosen)} runs" if screening.fresh else f"{len(chosen)} of {len(configs)} runs"
+            print(f"in full: {count}", file=sys.stderr)
+        if lost := [result for result in first.failed if result.lost]:
+            print(
+                f"{len(lost)} short runs were lost, and their models left out: run the command again", file=sys.stderr
+            )
+        return self.launch(chosen, screens)
 
     def checkpointed(self, configs: Sequence[RunConfig]) -> str:
         """Words on how many runs can go on from a checkpoint."""

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str) -> list[str]:
     """Lines that name the runs of a sweep at a scale that failed, were stopped on the way or not begun; none if all are
-    done. Of a sweep that is none of ours (``sweeps``) only those are known that have left a record or a checkpoint.
+    done. A model of which a screening has chosen a rate, or of which other seeds are done than the sweep's own, lacks
+    nothing. Of a sweep that is none of ours (``sweeps``) only those are known that have left a record or a checkpoint.
 
     Args:
         store: where checkpoints lie.
@@ -25,7 +26,14 @@ def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str)
 
     there = {r.run_id: r for r in records if (r.config.sweep, r.config.scale) == (sweep, scale)}
     ours = sweep in sweeps.names() and scale in sweeps.scales(sweep)
-    wanted = {config.run_id: config for config in sweeps.load(sweep, scale)} if ours else {}
+    planned = sweeps.load(sweep, scale) if ours else []
+    seeds = {config.train.seed for config in planned}
+    chosen = {
+        r.config.variant
+        for r in there.values()
+        if r.status == "done" and (r.screen or r.config.train.seed not in seeds)
+    }
+    wanted = {config.run_id: config for config in planned if config.variant not in chosen}
     failed = {run_id: result for run_id, result in there.items() if result.status == "failed"}
     stopped = {path.stem for path in (store.root / f"{sweep}-{scale}").glob("*.ckpt")} - (set(there) - set(failed))
     remarks = dict.fromkeys((run_id for run_id in wanted if run_id not in there), "")

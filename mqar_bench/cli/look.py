@@ -54,6 +54,9 @@ def plot(
     ] = None,
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")] = Path("figures"),
+    columns: Annotated[
+        int, typer.Option(min=1, max=2, metavar="1|2", help="Columns of a page it takes; fig3 and its like.")
+    ] = 1,
 ) -> None:
     """Draw a figure from records, and write the numbers in it beside it.
 
@@ -67,7 +70,7 @@ def plot(
     if name not in plots.names():
         raise UsageError(f"no figure named {name!r}{hint(name, plots.names())}")
     if not plots.sweeps(name):
-        _draw(name, _read_traces(name, trace), out)
+        _draw(name, _read_traces(name, trace), out, columns)
         return
     if trace:
         raise UsageError(f"the figure {name} is drawn from records: there is no --trace to it")
@@ -79,7 +82,7 @@ def plot(
     records = _on_data(records, data) if data else records
     for what, count in Counter(what for result in records for what in result.config.ignored).items():
         print(f"note: {count} of {len(records)} runs leave out {what}", file=sys.stderr)
-    _draw(name, to_frame(records), out)
+    _draw(name, to_frame(records), out, columns)
 
 
 @app.command(name="mixers", epilog="**Examples**\n\nmqar-bench mixers\n\nmqar-bench mixers ramnet")
@@ -126,12 +129,12 @@ def _read_traces(name: str, files: list[Path] | None) -> list[Trace]:
     return [load_trace(file) for file in files]
 
 
-def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path) -> None:
+def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int) -> None:
     import plots
     from mqar_bench.basics.errors import UsageError
 
     try:
-        paths = plots.draw(name, data, out)
+        paths = plots.draw(name, data, out, columns)
     except OSError as error:
         raise UsageError(f"cannot write to {out}: {error.strerror or error}") from error
     except ValueError as error:

@@ -48,6 +48,18 @@ def reproduce(
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run.")] = 1,
     results: Results = Path("results"),
     train: Annotated[bool, typer.Option("--train/--no-train", help="Run what is missing, or only draw.")] = True,
+    select: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Screen the learning rates, and train the best with N fresh seeds.",
+            show_default=False,
+        ),
+    ] = None,
+    screen_share: Annotated[
+        float, typer.Option(metavar="F", help="With --select: share of the epochs to screen.")
+    ] = 0.25,
     executor: Annotated[ExecutorName, typer.Option(help="Parallel, or one run after another.")] = ExecutorName.ray,
     address: Address = None,
     gpus_per_run: Gpus = None,
@@ -63,19 +75,23 @@ def reproduce(
     """
     import plots
     from mqar_bench.basics.errors import UsageError
+    from mqar_bench.launching import Screening
     from mqar_bench.records.store import Store
 
     wanted = figures or list(plots.names())
     for name in wanted:
         if name not in plots.names():
             raise UsageError(f"no figure named {name!r} to reproduce{hint(name, plots.names())}")
+    if select is not None and seeds != 1:
+        raise UsageError("--select N says how many seeds there are: leave out --seeds")
     store, code = Store(results), 0
     if train:
         resources = {"address": address, "jobs": jobs, "gpus_per_run": gpus_per_run, "retries": retries}
         launcher = Launcher(store, executor, quiet, False, make_budget(time_budget), resources)
+        screening = Screening(screen_share, fresh=select) if select else None
         for sweep, runs in _grids(wanted, scale, seeds, skip=not figures).items():
             print(f"sweep {sweep}", file=sys.stderr)
-            summary = launcher.launch(runs)
+            summary = launcher.launch_screened(runs, screening) if screening else launcher.launch(runs)
             code = max(code, launcher.exit_code(summary))
             if summary.stopped:  # the next one would come no further
                 break
@@ -102,9 +118,10 @@ def _report(store: Store, wanted: list[str], scale: str) -> None:
     from mqar_bench.analysis.report.markdown import write_report
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.basics.files import write_atomically
+    from mqar_bench.launching.screen import SUFFIX
     from mqar_bench.records.store import StoreError
 
-    records = store.results(scale=scale)[0]
+    records = [r for r in store.results()[0] if r.config.scale in (scale, scale + SUFFIX)]
     sections = [section for name in wanted if (section := _section(store, records, name, scale)) is not None]
     if not sections:
         raise UsageError(f"nothing to report: no run of {', '.join(wanted)} at scale {scale} is done in {store.root}")
@@ -126,6 +143,12 @@ def _section(store: Store, all_records: list[RunResult], name: str, scale: str) 
     if not plots.sweeps(name):
         return _traced_section(store, name, scale)
     records = [r for r in all_records if r.config.sweep in plots.sweeps(name)]
+    short = [r for r in records if r.config.scale != scale]
+    note = ""
+    if plots.shows_screening(name) and any(r.status == "done" for r in short):
+        records, note = short, "The short runs by which rates were chosen."
+    else:
+        records = [r for r in records if r.config.scale == scale]
     done = [r for r in records if r.status == "done"]
     if not done:
         print(f"{name}: no run is done", file=sys.stderr)
@@ -144,6 +167,7 @@ def _section(store: Store, all_records: list[RunResult], name: str, scale: str) 
         runs=frame,
         configs=[result.config for result in done],
         claims=_claims(name, table),
+        note=note,
         left_out=[line for sweep in plots.sweeps(name) for line in left_out(store, records, sweep, scale)],
     )
 

@@ -45,17 +45,20 @@ def print_frame(frame: pd.DataFrame, columns: list[str] | None = None) -> None:
 def print_summary(summary: Summary, store: Store) -> None:
     """The best learning rate and its accuracy for every mixer and state size, then the counts, and what is not done.
 
-    As in the figures, models of one mixer and state size compete where their data are the same, and accuracies are
-    means over seeds.
+    As in the figures, models of one mixer and state size compete where their data are the same, on what guides
+    training; accuracies are means over seeds.
     """
-    points: dict[tuple[str, str, int], dict[tuple[str, float], list[float]]] = defaultdict(lambda: defaultdict(list))
+    points: dict[tuple[str, str, int], dict[tuple[str, float], list[RunResult]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for result in (*summary.done, *summary.skipped):
         config = result.config
         rival = config.variant, config.train.learning_rate
-        points[config.data_name, config.mixer, result.state_size or 0][rival].append(result.accuracy or 0.0)
+        points[config.data_name, config.mixer, result.state_size or 0][rival].append(result)
     rows = []
     for (data, mixer, state_size), rivals in sorted(points.items()):
-        (_, rate), accuracies = max(rivals.items(), key=lambda rival: _mean(rival[1]))
+        (_, rate), best = max(rivals.items(), key=lambda rival: _mean([_guide(result) for result in rival[1]]))
+        accuracies = [result.accuracy or 0.0 for result in best]
         runs = sum(len(each) for each in rivals.values())
         rows.append([data, mixer, str(state_size), f"{rate:g}", f"{_mean(accuracies):.3f}", str(runs)])
     header = ["data", "mixer", "state size", "best learning rate", "accuracy", "runs"]
@@ -66,6 +69,11 @@ def print_summary(summary: Summary, store: Store) -> None:
     counts = f"{len(summary.done)} done, {len(summary.skipped)} done before, {len(summary.failed)} failed{left}"
     print(f"{counts}: {store.root}")
     _print_undone(summary, store)
+
+
+def _guide(result: RunResult) -> float:
+    """The accuracy by which it was chosen; that of the test settings in a record without epochs."""
+    return result.epochs[-1].accuracy if result.epochs else result.accuracy or 0.0
 
 
 def _print_undone(summary: Summary, store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +24,7 @@ from mqar_bench.cli.launching import (
 
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
-    from mqar_bench.launching import Screening, Summary
+    from mqar_bench.launching import Screening
     from mqar_bench.records.store import Store
 
 
@@ -101,7 +100,7 @@ def sweep(
         return
     resources = {"address": address, "jobs": jobs, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
     launcher = Launcher(store, executor, quiet, force, budget, resources | {"retries": retries})
-    summary = launcher.launch(configs) if screening is None else _screened(launcher, configs, screening)
+    summary = launcher.launch(configs) if screening is None else launcher.launch_screened(configs, screening)
     print_summary(summary, store)
     raise typer.Exit(launcher.exit_code(summary))
 
@@ -116,24 +115,6 @@ def _load(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown:
     if ignore_unknown:
         raise UsageError(f"--ignore-unknown-fields is for experiment files of Zoology; {name!r} is none")
     return load_sweep(name, scale, seeds)
-
-
-def _screened(launcher: Launcher, configs: list[RunConfig], screening: Screening) -> Summary:
-    """Both stages, or the first alone where the time was over before the second."""
-    short = screening.first_stage(configs)
-    if not launcher.quiet:
-        print(f"screening: {len(short)} short runs", file=sys.stderr)
-    first = launcher.launch(short)
-    if first.left:
-        return first
-    records = {result.run_id: result for result in (*first.failed, *first.skipped, *first.done)}
-    chosen, screens = screening.second_stage(configs, records)
-    if not launcher.quiet:
-        count = f"{len(chosen)} runs" if screening.fresh else f"{len(chosen)} of {len(configs)} runs"
-        print(f"in full: {count}", file=sys.stderr)
-    if lost := [result for result in first.failed if result.lost]:
-        print(f"{len(lost)} short runs were lost, and their models left out: run the command again", file=sys.stderr)
-    return launcher.launch(chosen, screens)
 
 
 def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | None) -> None:

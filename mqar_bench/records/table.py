@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
-from mqar_bench.config import RunConfig
+from mqar_bench.config import RunConfig, setting_names
+from mqar_bench.records.capacity import find_capacity, recalled_pairs
 from mqar_bench.records.result import RunResult
+from mqar_bench.tasks import MQARConfig
 
 #: Columns before and after those that depend on the records (``accuracy/<setting>`` and ``option.<name>``).
 LEADING = (
     "run_id", "sweep", "scale", "mixer", "stack", "variant", "data", "d_model", "n_layers", "state_size",
-    "active_state_size", "num_parameters", "learning_rate", "seed", "accuracy", "best_accuracy", "status", "epochs",
-    "steps", "steps_to_90", "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes", "sequence_length",
+    "active_state_size", "num_parameters", "learning_rate", "seed", "accuracy", "guide_accuracy", "best_accuracy",
+    "guided_by", "capacity", "censored", "recalled_pairs", "rise", "screened", "edge", "status", "epochs", "steps",
+    "steps_to_90", "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes", "sequence_length",
     "vocab_size", "batch_size",
 )  # fmt: skip
 TRAILING = ("device", "threads", "git_commit", "ignored", "error")
 
 #: Integers that a run may lack; the others are never missing.
-_GAPPED = ("state_size", "active_state_size", "num_parameters", "steps_to_90", "peak_memory_bytes")
-_NUMBERS = ("accuracy", "best_accuracy", "tokens_per_second")
+_GAPPED = ("state_size", "active_state_size", "num_parameters", "screened", "steps_to_90", "peak_memory_bytes")
+_NUMBERS = (
+    "accuracy", "guide_accuracy", "best_accuracy", "capacity", "recalled_pairs", "rise", "tokens_per_second",
+)  # fmt: skip
+
+#: Of training, at the end: what accuracy still gains in it says whether more steps would have helped.
+LAST = 0.2
 
 
 def to_frame(results: Iterable[RunResult]) -> pd.DataFrame:
@@ -33,9 +42,17 @@ def to_frame(results: Iterable[RunResult]) -> pd.DataFrame:
 
     ``stack`` has the mixers' names from below, with spaces between; they are cycled over the layers. Runs that differ
     in nothing but learning rate, seeds and device are of one ``variant``; ``data`` names what they were trained and
-    scored on, whatever the seed. ``steps_to_90`` is the number of steps after the first epoch that ended with an
-    accuracy of at least 0.9. Sizes are elements per sequence; ``ignored`` is what a run leaves out of what it was meant
-    to be, ``error`` is the first line. What a run does not have is missing (NaN or NA).
+    scored on, whatever the seed.
+
+    ``accuracy`` is on the test settings, ``guide_accuracy`` on those that guide training, of which ``guided_by`` says
+    the kind: ``validation``, or ``test`` where the two are one, as in Zoology. ``best_accuracy`` is the highest of any
+    epoch on them, ``steps_to_90`` the number of steps after the first epoch that ended with at least 0.9 on them, and
+    ``rise`` what they gained in the last fifth of all steps (missing with fewer than five epochs; 0 where training
+    stopped early, being good enough). ``capacity``, ``censored`` and ``recalled_pairs`` are of ``records.capacity``, of
+    runs on MQAR. ``screened`` counts the learning rates that the run's was chosen from, and ``edge`` says whether it is
+    the ``lowest`` or ``highest`` of them; both are missing where it was not. Sizes are elements per sequence;
+    ``ignored`` is what a run leaves out of what it was meant to be, ``error`` is the first line. What a run does not
+    have is missing (NaN or NA).
     """
     rows = [_row(result) for result in results]
     varying = list(dict.fromkeys(name for row in rows for name in row if name not in LEADING + TRAILING))
@@ -65,6 +82,12 @@ def _row(result: RunResult) -> dict[str, Any]:
         "learning_rate": config.train.learning_rate,
         "seed": config.train.seed,
         "accuracy": result.accuracy,
+        "guide_accuracy": result.epochs[-1].accuracy if result.epochs else None,
+        "guided_by": "validation" if config.data.validation else "test",
+        **_capacity(result),
+        "rise": _rise(result),
+        "screened": len(result.screen.rivals) if result.screen else None,
+        "edge": _edge(result),
         "best_accuracy": max((epoch.accuracy for epoch in result.epochs), default=None),
         "status": result.status,
         "epochs": len(result.epochs),
@@ -98,6 +121,40 @@ def _steps_to(accuracy: float, result: RunResult) -> int | None:
     reached = (n for n, epoch in enumerate(result.epochs, 1) if epoch.accuracy >= accuracy)
     n = next(reached, None)
     return None if n is None else result.steps * n // len(result.epochs)
+
+
+def _capacity(result: RunResult) -> dict[str, Any]:
+    """Of the test settings of MQAR; of several with as many pairs the hardest counts."""
+    tasks = result.config.data.test
+    curve: dict[int, float] = {}
+    for name, task in zip(setting_names(tasks), tasks, strict=True):
+        if isinstance(task, MQARConfig) and name in result.settings:
+            accuracy = result.settings[name]
+            curve[task.num_kv_pairs] = min(accuracy, curve.get(task.num_kv_pairs, accuracy))
+    found = find_capacity(curve)
+    return {
+        "capacity": found.pairs if found else None,
+        "censored": found.censored if found else None,
+        "recalled_pairs": recalled_pairs(curve),
+    }
+
+
+def _rise(result: RunResult) -> float | None:
+    """Accuracy gained on what guides training over the last ``LAST`` of it."""
+    epochs, planned = result.epochs, result.config.train.max_epochs
+    last = round(LAST * planned)
+    if not last or not epochs:
+        return None
+    return epochs[-1].accuracy - epochs[-1 - last].accuracy if len(epochs) == planned else 0.0
+
+
+def _edge(result: RunResult) -> str | None:
+    """Where the rate lies among its rivals."""
+    if result.screen is None:
+        return None
+    rates, rate = sorted(map(float, result.screen.rivals)), result.config.train.learning_rate
+    near = [math.isclose(rate, end, rel_tol=1e-3) for end in (rates[0], rates[-1])]  # they are kept as short text
+    return "lowest" if near[0] else "highest" if near[1] else ""
 
 
 def _is_whole(value: Any) -> bool:

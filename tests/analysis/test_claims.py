@@ -12,9 +12,15 @@ from mqar_bench.analysis.report.claims import (
 )
 
 
+def seeded(table: pd.DataFrame, spread=0.001) -> pd.DataFrame:
+    """With three seeds about each mean."""
+    texts = [f"{a - spread:.6g} {a:.6g} {a + spread:.6g}" for a in table["accuracy"]]
+    return table.assign(accuracy_seeds=texts)
+
+
 def points(**mixers) -> pd.DataFrame:
     rows = [(m, size, accuracy) for m, line in mixers.items() for size, accuracy in line.items()]
-    return pd.DataFrame(rows, columns=["mixer", "state_size", "accuracy"])
+    return seeded(pd.DataFrame(rows, columns=["mixer", "state_size", "accuracy"]))
 
 
 @pytest.mark.parametrize(
@@ -35,15 +41,26 @@ def test_above_at_equal_state(theirs, answer):
 
 def test_the_evidence_has_the_best_of_ours_with_at_most_as_much_state():
     (claim,) = above_at_equal_state(points(ramnet={90: 0.7, 150: 0.65}, other={1200: 0.5}))
-    assert claim.evidence == "1,200 elements: 0.700 against 0.500"
+    assert claim.evidence == "1,200 elements: 0.700 against 0.500, +0.200 (+0.198 to +0.202)"
+
+
+def test_seeds_decide():
+    """The same means: told apart by close seeds, and not by ones that lie far apart, or by a single one."""
+    table = points(ramnet={90: 0.7}, other={100: 0.6})
+    assert above_at_equal_state(table)[0].answer == "yes"
+    assert above_at_equal_state(seeded(table, 0.1))[0].answer == "not told apart by 3 seeds"
+    (claim,) = above_at_equal_state(table.assign(accuracy_seeds=["0.7", "0.6"]))
+    assert claim.answer == "not told apart by 1 seed" and claim.evidence.endswith("+0.100 (one seed)")
 
 
 @pytest.mark.parametrize(
     "accuracies, answer",
     [
         ((0.2, 0.5, 0.9), "yes"),
-        ((0.2, 0.195, 0.9), "yes"),  # within the tolerance
-        ((0.2, 0.9, 0.8), "in part"),
+        ((0.2, 0.2, 0.9), "yes"),
+        ((0.2, 0.9, 0.8), "in part, highest at 2"),
+        ((0.2, 0.7, 0.6, 0.9), "in part"),
+        ((0.5, 0.9, 0.4), "in part, highest at 2"),
         ((0.9, 0.9, 0.895), "no, level"),
         ((0.9, 0.5, 0.2), "no"),
         ((0.9,), "not tested"),
@@ -51,7 +68,8 @@ def test_the_evidence_has_the_best_of_ours_with_at_most_as_much_state():
 )
 def test_rises(accuracies, answer):
     values = [2**i for i in range(len(accuracies))]
-    table = pd.DataFrame({"value": values, "accuracy": accuracies}).assign(sweep="s", line="$M$ = 64", design="conv")
+    table = seeded(pd.DataFrame({"value": values, "accuracy": accuracies}))
+    table = table.assign(sweep="s", line="$M$ = 64", design="conv")
     (claim,) = rises(table.sample(frac=1, random_state=0), "s", "K")
     assert claim.answer == answer and claim.text == "accuracy rises with K, M = 64, conv"
     assert rises(table, "another", "K") == []
@@ -62,7 +80,7 @@ def test_rises(accuracies, answer):
     [((0.9, 0.5, 0.2), "yes"), ((0.9, 0.2, 0.5), "in part"), ((0.2, 0.5), "no"), ((0.5, 0.505), "no, level")],
 )
 def test_falls(accuracies, answer):
-    table = pd.DataFrame({"value": range(len(accuracies)), "accuracy": accuracies})
+    table = seeded(pd.DataFrame({"value": range(len(accuracies)), "accuracy": accuracies}))
     (claim,) = rises(table.assign(sweep="s", line="", design=""), "s", "heads", falls=True)
     assert claim.answer == answer and claim.text == "accuracy falls with heads"
 
@@ -77,10 +95,10 @@ def test_falls(accuracies, answer):
     ],
 )
 def test_helps(ours, theirs, answer):
-    table = pd.DataFrame({"value": [0.5, 2.0] * 2, "accuracy": ours + theirs, "line": ["a"] * 2 + ["b"] * 2})
+    table = seeded(pd.DataFrame({"value": [0.5, 2.0] * 2, "accuracy": ours + theirs, "line": ["a"] * 2 + ["b"] * 2}))
     (claim,) = helps(table.assign(sweep="s"), "s", "this", "a", "b")
     assert claim.answer == answer and claim.text == "this helps"
-    assert claim.evidence.startswith(f"0.5: {ours[0]:.3f} against {theirs[0]:.3f}, 2: ")
+    assert claim.evidence.startswith(f"0.5: {ours[0]:.3f} against {theirs[0]:.3f}, ") and "; 2: " in claim.evidence
     assert (
         helps(table.assign(sweep="s"), "s", "this", "a", "c") == helps(table.assign(sweep="t"), "s", "", "a", "b") == []
     )
@@ -96,16 +114,45 @@ def test_helps(ours, theirs, answer):
     ],
 )
 def test_what_is_learnt_by_none_is_at_chance(accuracies, settings, answer):
-    table = pd.DataFrame({"value": [1, 2], "accuracy": accuracies} | dict.fromkeys(settings, 0.1))
+    table = seeded(pd.DataFrame({"value": [1, 2], "accuracy": accuracies} | dict.fromkeys(settings, 0.1)))
     (claim,) = rises(table.assign(sweep="s", line="", design=""), "s", "U")
     assert claim.answer == answer and ("guessing gives 0.188" in claim.evidence) == (answer == "no, at chance")
 
 
 def test_every_line_is_answered():
-    table = pd.DataFrame({"value": [1, 2] * 2, "accuracy": [0.1, 0.2, 0.2, 0.1], "line": ["a", "a", "b", "b"]})
+    table = seeded(pd.DataFrame({"value": [1, 2] * 2, "accuracy": [0.1, 0.2, 0.2, 0.1], "line": ["a", "a", "b", "b"]}))
     claims = rises(table.assign(sweep="s", design=""), "s", "U")
     assert [claim.answer for claim in claims] == ["yes", "no"]
-    assert claims[0].evidence == "1: 0.100, 2: 0.200"
+    assert claims[0].evidence == "1: 0.100, 2: 0.200; 2 against 1: 0.200 against 0.100, +0.100 (+0.098 to +0.102)"
+
+
+def capacities(**lines):
+    """Of two seeds each, by value."""
+    rows = [
+        {"line": line, "value": value, "capacity": (a * b) ** 0.5, "capacity_seeds": f"{a} {b}", "censored": censored}
+        for line, those in lines.items()
+        for value, (a, b, censored) in those.items()
+    ]
+    return pd.DataFrame(rows).assign(sweep="s", design="", accuracy=1.0, accuracy_seeds="1 1")
+
+
+def test_where_points_have_a_capacity_it_decides():
+    table = capacities(a={1: (60, 62, ""), 2: (120, 125, ""), 3: (250, 240, "")}, b={1: (512, 512, "above")})
+    (claim, single) = rises(table, "s", "K")
+    assert claim.text == "capacity rises with K, a" and claim.answer == "yes" and single.answer == "not tested"
+    assert claim.evidence.startswith("1: 61, 2: 122, 3: 245; 3 against 1: 245 against 61 pairs, 4.02 times (")
+
+
+def test_two_bounds_are_not_told_apart():
+    table = capacities(a={1: (512, 512, "above"), 2: (80, 82, "")}, b={1: (512, 512, "above"), 2: (80, 81, "")})
+    (claim,) = helps(table, "s", "this", "a", "b")
+    assert claim.answer == "not told apart: both at the end of what was tested"
+    assert claim.evidence.startswith("1: > 512 against > 512 pairs, 1.00 times")
+
+
+def test_accuracy_decides_where_all_capacities_are_bounds():
+    table = capacities(a={1: (512, 512, "above")}, b={1: (512, 512, "above")})
+    assert helps(table, "s", "this", "a", "b")[0].answer == "no, equal"
 
 
 def cells(learnt, recipe="more"):
@@ -174,7 +221,7 @@ def test_locality_is_what_the_order_of_tokens_adds(lru, answer):
 @pytest.mark.parametrize(
     "ends, answer, evidence",
     [
-        ((0.95, 0.895), "yes", "2 of 2 (M, K) end at 0.9"),  # within the tolerance
+        ((0.95, 0.9), "yes", "2 of 2 (M, K) end at 0.9"),
         ((0.95, 0.2), "in part", "1 of 2 (M, K) end at 0.9; M = 64, K = 8 at 0.200"),
         ((0.1, 0.2), "no", "0 of 2 (M, K) end at 0.9; M = 64, K = 4 at 0.100; M = 64, K = 8 at 0.200"),
     ],

@@ -14,6 +14,7 @@ import plots
 import sweeps
 from mqar_bench import launching
 from mqar_bench.cli import app, look
+from mqar_bench.cli.left_out import left_out
 from mqar_bench.config import RunConfig
 from mqar_bench.launching.checkpoints import Checkpoints
 from mqar_bench.records.store import Store
@@ -111,6 +112,25 @@ def test_a_time_budget_ends_it_with_3_and_the_same_command_goes_on(cli):
     assert len(Store("results").results()[0]) == 3
 
 
+def test_select_screens_and_repeats_the_best_rate_with_fresh_seeds(cli):
+    words = ("sweep", "grid", "--scale", "rates", "--executor", "inline", "--select", "2", "--screen-share", "0.5")
+    first = cli(*words)
+    assert first.exit_code == 0 and "screening: 2 short runs" in first.stderr and "in full: 4 runs" in first.stderr
+    store = Store("results")
+    full = store.results(scale="rates")[0]
+    assert sorted((r.config.mixer, r.config.train.seed) for r in full) == [
+        (mixer, 123 + i) for mixer in ("attention", "ramnet") for i in (1, 2)
+    ]
+    record = next(r for r in full if r.config.mixer == "attention").screen
+    short = {r.run_id: r for r in store.results(scale="rates-screen")[0]}
+    assert set(record.runs.values()) == set(short) and record.seed == 123
+    assert {r.config.train.seed for r in short.values()} == {123}
+    assert "0 done, 4 done before" in cli(*words).stdout
+    # of every model a rate was chosen, so that nothing lacks
+    assert left_out(store, full, "grid", "rates") == []
+    assert len(left_out(store, full[:2], "grid", "rates")) > 0
+
+
 def test_screening_runs_the_best_learning_rate_in_full(cli):
     words = ("sweep", "grid", "--scale", "rates", "--executor", "inline", "--screen", "--screen-share", "0.5")
     first = cli(*words)
@@ -135,6 +155,8 @@ def test_screening_runs_the_best_learning_rate_in_full(cli):
     [
         (("--time-budget", "soon"), "'soon' is no duration: give one such as 90s, 9m or 1h30m"),
         (("--screen", "--screen-share", "2"), "must be between 0 and 1, got 2"),
+        (("--select", "2", "--screen"), "--select N screens, and says how many seeds there are"),
+        (("--select", "2", "--seeds", "2"), "leave out --screen and --seeds"),
         (("--address", "auto"), "the inline executor has one run at a time, here"),
         (("--retries", "-1"), "--retries"),
     ],
@@ -235,7 +257,7 @@ def test_results_formats(cli):
 def test_plot(cli, monkeypatch):
     drawn = []
 
-    def draw(name, frame, out):
+    def draw(name, frame, out, columns):
         drawn.append((name, frame, out))
         return [out / "grid.pdf"]
 

@@ -80,7 +80,7 @@ def test_seeds_are_averaged_and_runs_of_other_mixers_left_out():
     table = fig4.table(frame(*seeds, other))
     assert len(table) == 1
     (row,) = table.to_dict("records")
-    assert row["accuracy"] == pytest.approx(0.3) and (row["accuracy_min"], row["seeds"]) == (0.2, 2)
+    assert row["accuracy"] == pytest.approx(0.3) and (row["accuracy_low"], row["seeds"]) == (0.2, 2)
     assert (row["setting"], row["value"]) == ("top_k", 4)
 
 

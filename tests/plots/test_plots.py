@@ -5,10 +5,21 @@ import pytest
 
 import plots
 import sweeps
+from mqar_bench.config import setting_names
 from tests.plots.records import config, frame, record
 
 NAMES = tuple(name for name in plots.names() if plots.sweeps(name))
 COLUMN, PAGE = 3.35, 6.9
+
+
+#: Of the data of every run: several numbers of pairs.
+TEST = [{"num_kv_pairs": pairs} for pairs in (4, 8, 16)]
+
+
+def scored(run, accuracy, **values):
+    """A record that has an accuracy on each test setting, less with more pairs."""
+    names = setting_names(run.data.test)
+    return record(run, accuracy, settings={name: accuracy / 2**i for i, name in enumerate(names)}, **values)
 
 
 def records(name):
@@ -16,10 +27,10 @@ def records(name):
     for sweep in plots.sweeps(name):
         for seed in (1, 2):
             for top_k in (2, 4):
-                run = config("ramnet", sweep=sweep, seed=seed, top_k=top_k, order=3)
-                yield record(run, 0.3 * seed + 0.01 * top_k, state=4096 * top_k, curve=(0.5, 0.3 * seed + 0.4))
-            yield record(config("gla", sweep=sweep, seed=seed), 0.4, state=5000)
-            yield record(config("gla", sweep=sweep, seed=seed, rate=1.0), None)
+                run = config("ramnet", sweep=sweep, seed=seed, top_k=top_k, order=3, data={"test": TEST})
+                yield scored(run, 0.3 * seed + 0.01 * top_k, state=4096 * top_k, curve=(0.5, 0.3 * seed + 0.4))
+            yield scored(config("gla", sweep=sweep, seed=seed, data={"test": TEST}), 0.95, state=5000)
+            yield record(config("gla", sweep=sweep, seed=seed, rate=1.0, data={"test": TEST}), None)
 
 
 def test_every_figure_but_those_of_traces_reads_sweeps_that_there_are():
@@ -71,11 +82,11 @@ def test_nothing_to_draw_is_one_line_that_says_what_to_run(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("other", [{"fresh": True}, {"test": [{"input_seq_len": 128}]}], ids=["training", "test"])
+@pytest.mark.parametrize("other", [{"test": TEST, "fresh": True}, {"test": TEST[1:]}], ids=["training", "test"])
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_on_different_data_are_not_chosen_among(name, other, tmp_path):
-    ours = [record(config("ramnet", sweep=plots.sweeps(name)[0]), 0.5)]
-    theirs = [record(config("ramnet", sweep=plots.sweeps(name)[0], data=other, rate=rate), 0.9) for rate in (1e-3, 1)]
+    ours = [scored(config("ramnet", sweep=plots.sweeps(name)[0], data={"test": TEST}), 0.5)]
+    theirs = [scored(config("ramnet", sweep=plots.sweeps(name)[0], data=other, rate=rate), 0.9) for rate in (1e-3, 1)]
     with pytest.raises(ValueError, match="runs on different data do not compare, choose one with --data: ") as caught:
         plots.draw(name, frame(*ours, *theirs), tmp_path)
     for those in (ours, theirs):

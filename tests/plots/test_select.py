@@ -18,7 +18,8 @@ def test_the_best_mean_over_seeds_wins_and_not_the_best_run():
     point = only(runs({(1e-3, 1): 0.5, (1e-2, 1): 0.9, (1e-2, 2): 0.7, (3e-2, 1): 0.95, (3e-2, 2): 0.2}))
     row = summarise(point)
     assert row["learning_rate"] == 1e-2 and row["accuracy"] == pytest.approx(0.8)
-    assert (row["accuracy_min"], row["accuracy_max"], row["seeds"]) == (0.7, 0.9, 2)
+    assert (row["accuracy_low"], row["accuracy_high"], row["seeds"]) == (0.7, 0.9, 2)
+    assert row["accuracy_seeds"] == "0.9 0.7" and row["solved"] == 0.5
     assert (row["learning_rates"], row["variants"], row["runs"], row["failed"]) == (3, 1, 5, 0)
     assert row["accuracy/L64-kv8"] == pytest.approx(0.8) and row["selected_on"] == "test"
 

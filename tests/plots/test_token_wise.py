@@ -22,6 +22,7 @@ def test_every_run_of_the_sweep_is_on_a_line_that_says_what_it_lacks():
     assert [line for line in lines.index if line[2] == WHOLE] == [(4**u, k, WHOLE) for u, k in sorted(SIZES)]
     assert sorted(line for line in lines.index if line[2] != WHOLE) == [
         (256, 8, "addresses from 0.02"),
+        (256, 8, "addresses that may sharpen"),
         (256, 8, "more slots to the end"),
         (256, 8, "output gain 0.02"),
         (256, 8, "shrinking, not fading"),

@@ -1,7 +1,8 @@
 import pandas as pd
+import pytest
 
 from mqar_bench.config import RunConfig
-from mqar_bench.records.result import Epoch, Provenance, RunResult
+from mqar_bench.records.result import Epoch, Provenance, RunResult, ScreenRecord
 from mqar_bench.records.table import LEADING, TRAILING, to_frame
 
 PROVENANCE = Provenance(
@@ -92,3 +93,46 @@ def test_data_are_named_by_their_test_settings_and_everything_but_the_seed():
     others = [name(test=settings), name(test=settings[::-1]), name(test=settings[:1]), name(test=settings, fresh=True)]
     assert [other[:-7] for other in others] == ["L128-kv4..L256-kv8", "L256-kv8..L128-kv4", "L128-kv4", others[0][:-7]]
     assert len({name(), *others, name(train=settings), name(shuffle=True)}) == 7
+
+
+def curve(*accuracies):
+    return tuple(Epoch(epoch=i, loss=1.0, accuracy=a, settings={}) for i, a in enumerate(accuracies))
+
+
+def test_what_guides_training_is_apart_from_what_is_reported():
+    task = {"num_kv_pairs": 2}
+    runs = [config({"name": "gla"}), config({"name": "gla"}, data={"validation": [task]})]
+    frame = to_frame([record(run, accuracy=0.4, epochs=curve(0.5, 0.8)) for run in runs])
+    assert frame["guided_by"].tolist() == ["test", "validation"]
+    assert frame["accuracy"].tolist() == [0.4, 0.4] and frame["guide_accuracy"].tolist() == [0.8, 0.8]
+
+
+def test_rise_is_what_the_last_fifth_of_training_gained():
+    def rise(*accuracies, planned=None):
+        run = config({"name": "gla"}, train={"max_epochs": planned or len(accuracies)})
+        return to_frame([record(run, epochs=curve(*accuracies))])["rise"][0]
+
+    assert rise(0.1, 0.2, 0.3, 0.4, 0.7) == pytest.approx(0.3)
+    assert rise(*[0.1] * 8, 0.5, 0.6) == pytest.approx(0.5)
+    assert rise(0.1, 0.2, 0.99, planned=32) == 0  # it stopped, being good enough
+    assert pd.isna(rise(0.1, 0.9)) and pd.isna(rise(planned=5))
+
+
+def test_capacity_is_of_the_settings_of_mqar_with_several_numbers_of_pairs():
+    tests = [{"num_kv_pairs": 4}, {"num_kv_pairs": 4, "input_seq_len": 128}, {"num_kv_pairs": 16}]
+    run = config({"name": "gla"}, data={"test": tests})
+    scores = {"L64-kv4": 1.0, "L128-kv4": 0.9, "L64-kv16": 0.2}  # the harder of the two counts
+    row = to_frame([record(run, settings=scores)]).iloc[0]
+    assert (row["capacity"], row["censored"]) == (4, "") and row["recalled_pairs"] == pytest.approx(
+        (0.9 * 4 - 1) / 0.75
+    )
+    other = to_frame([record(config({"name": "gla"}), settings={"L64-kv4": 1.0})]).iloc[0]
+    assert pd.isna(other["capacity"]) and pd.isna(other["censored"])
+
+
+@pytest.mark.parametrize("rate, edge", [(1e-3, "lowest"), (3.1623e-3, ""), (1e-2, "highest")])
+def test_a_rate_at_the_edge_of_its_grid_is_said_to_be(rate, edge):
+    screen = ScreenRecord(epochs=1, keep=1, rivals={"0.001": 0.1, f"{3.1623e-3:g}": 0.2, "0.01": None})
+    frame = to_frame([record(config({"name": "gla"}, train={"learning_rate": rate}), screen=screen)])
+    assert (frame["edge"][0], frame["screened"][0]) == (edge, 3)
+    assert pd.isna(to_frame([record(config({"name": "gla"}))])["edge"][0])

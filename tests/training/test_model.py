@@ -31,11 +31,11 @@ def test_sparse_loss_and_gradients_equal_dense(changes):
     sparse = supervised_loss(model(tokens, positions), answers)
     dense = F.cross_entropy(model(tokens).flatten(0, 1), SEGMENT.labels.flatten())
     torch.testing.assert_close(sparse, dense)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     by_sparse, by_dense = (
-        torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad], retain_graph=True)
-        for loss in (sparse, dense)
+        torch.autograd.grad(loss, list(trained.values()), retain_graph=True) for loss in (sparse, dense)
     )
-    for a, b, (name, _) in zip(by_sparse, by_dense, model.named_parameters(), strict=True):
+    for a, b, name in zip(by_sparse, by_dense, trained, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 

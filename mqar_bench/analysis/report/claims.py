@@ -1,15 +1,21 @@
-"""The paper's claims, held against the tables behind the figures: each answered, also when the answer is no."""
+"""The paper's claims, held against the tables behind the figures: each answered, also when the answer is no.
+
+Answers about capacity or accuracy are decided by the seeds (``analysis.statistics``): above or below where the interval
+of the difference leaves out 0, equal where two one-sided tests say so, and otherwise not told apart.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import pandas as pd
 
-#: Accuracies closer than this are taken for equal: about the spread between seeds and between rounding.
-TOLERANCE = 0.01
+from mqar_bench.analysis.report.measure import Duel, duel, measure_of
+
+#: How far above guessing an accuracy may be and still be at chance.
+NEAR_CHANCE = 0.01
 
 
 class Claim(NamedTuple):
@@ -22,75 +28,103 @@ class Claim(NamedTuple):
 
 
 def above_at_equal_state(points: pd.DataFrame, ours: str = "ramnet") -> list[Claim]:
-    """For each other architecture of fig3's table: is ours above it with no more state?
+    """For each other architecture of fig3's table: does ours recall more with no more state?
 
     At each of its points the best of ours with at most as much state is taken; points below our smallest are passed
-    over.
+    over. yes: at all of them. in part: at some. no: at none, and less at some, or equal at all.
     """
     mine = points[points["mixer"] == ours]
     claims = []
     for mixer, theirs in points[points["mixer"] != ours].groupby("mixer"):
-        rows = list(_duels(mine, theirs.sort_values("state_size")))
         text = f"RAM-Net is above {mixer} at equal state size"
-        if not rows:
+        sizes, duels = [], []
+        for row in theirs.sort_values("state_size").to_dict("records"):
+            within = mine[mine["state_size"] <= row["state_size"]]
+            if len(within):
+                best = within.sort_values(measure_of(points).column).iloc[-1].to_dict()
+                sizes.append(int(row["state_size"]))
+                duels.append(duel(best, row, measure_of(points)))
+        if not duels:
             claims.append(Claim(text, "not tested", "no point of RAM-Net has as little state"))
             continue
-        won = [us > them + TOLERANCE for _, us, them in rows]
-        tied = [abs(us - them) <= TOLERANCE for _, us, them in rows]
-        lost = len(rows) - sum(won) - sum(tied)
-        answer = "yes" if all(won) else "no" if not any(won) and lost else "in part" if any(won) else "no, equal"
-        evidence = "; ".join(f"{size:,} elements: {us:.3f} against {them:.3f}" for size, us, them in rows)
-        claims.append(Claim(text, answer, evidence))
+        evidence = "; ".join(f"{size:,} elements: {d.text}" for size, d in zip(sizes, duels, strict=True))
+        claims.append(Claim(text, _always(duels), evidence))
     return claims
 
 
 def rises(points: pd.DataFrame, sweep: str, what: str, falls: bool = False) -> list[Claim]:
-    """For each line of a panel's table: does accuracy rise along it (or fall, if that is the claim)?
+    """For each line of a panel's table: is more recalled along it (or less, if that is the claim)?
 
-    yes: from the first to the last, and nowhere falling, by more than the tolerance. in part: from the first to the
-    last, falling in between. no: neither; level where all are equal within the tolerance, at chance where they are
+    yes: at the last than at the first, and nowhere less than one step before. in part: the former, not the latter; or
+    at a value in between than at both ends. no: neither; level where first and last are equal, at chance where all are
     what guessing among a sequence's values gives.
     """
     claims = []
     for (line, design), those in points[points["sweep"] == sweep].groupby(["line", "design"]):
-        those = those.sort_values("value")
-        accuracies = list(those["accuracy"])
-        text = f"accuracy {'falls' if falls else 'rises'} with {what}" + "".join(
+        those = those.sort_values("value", ascending=not falls)
+        measure, rows = measure_of(those), those.to_dict("records")
+        word = "falls" if falls else "rises"
+        text = f"{measure.name} {word} with {what}" + "".join(
             f", {part}" for part in (str(line).replace("$", ""), design) if part
         )
-        steps = list(zip(accuracies, accuracies[1:], strict=False))
-        if not steps:
+        if len(rows) < 2:
             claims.append(Claim(text, "not tested", "a single point"))
             continue
-        sign = -1 if falls else 1
-        gained = sign * (accuracies[-1] - accuracies[0]) > TOLERANCE
-        broken = any(sign * (b - a) < -TOLERANCE for a, b in steps)
-        answer = "yes" if gained and not broken else "in part" if gained else "no"
-        evidence = ", ".join(f"{_plain(v)}: {a:.3f}" for v, a in zip(those["value"], accuracies, strict=True))
-        if max(accuracies) - min(accuracies) <= TOLERANCE:
-            guessing = _guessing(those)
-            at_chance = guessing is not None and max(accuracies) <= guessing + TOLERANCE
-            answer = "no, at chance" if at_chance else "no, level"
-            evidence += f"; guessing gives {guessing:.3f}" if at_chance else ""
+        whole = duel(rows[-1], rows[0], measure)
+        steps = [duel(after, before, measure).verdict for before, after in zip(rows, rows[1:], strict=False)]
+        best = max(rows, key=lambda row: row[measure.column])
+        peaks = all(duel(best, end, measure).verdict == "above" for end in (rows[0], rows[-1]))
+        if whole.verdict == "above" and not peaks:
+            answer = "in part" if "below" in steps else "yes"
+        elif peaks:
+            answer = f"in part, highest at {_plain(best['value'])}"
+        else:
+            answer = {"equal": "no, level", "below": "no"}.get(whole.verdict, whole.undecided)
+        evidence = ", ".join(
+            f"{_plain(row['value'])}: {measure.show(row)}" for row in sorted(rows, key=lambda r: r["value"])
+        )
+        evidence += f"; {_plain(rows[-1]['value'])} against {_plain(rows[0]['value'])}: {whole.text}"
+        guessing = _guessing(those)
+        if guessing is not None and those["accuracy"].max() <= guessing + NEAR_CHANCE:
+            answer, evidence = "no, at chance", f"{evidence}; guessing gives {guessing:.3f}"
         claims.append(Claim(text, answer, evidence))
     return claims
 
 
 def helps(points: pd.DataFrame, sweep: str, what: str, line: str, other: str) -> list[Claim]:
-    """Is one line of a panel's table above another, at the values that both have?
+    """Does one line of a panel's table recall more than another, at the values that both have?
 
-    yes: somewhere, and nowhere below, by more than the tolerance. in part: above here, below there.
+    yes: somewhere, and nowhere less. in part: more here, less there.
     """
-    there = points[points["sweep"] == sweep].pivot_table(index="value", columns="line", values="accuracy")
-    if not {line, other} <= set(there) or (both := there[[line, other]].dropna()).empty:
-        return []
-    gains = both[line] - both[other]
-    above, below = (gains > TOLERANCE).any(), (gains < -TOLERANCE).any()
-    answer = "in part" if above and below else "yes" if above else "no" if below else "no, equal"
-    evidence = ", ".join(
-        f"{_plain(value)}: {us:.3f} against {them:.3f}" for value, us, them in both.itertuples(name=None)
+    there = points[points["sweep"] == sweep]
+    measure = measure_of(there)
+    ours, theirs = (
+        {row["value"]: row for row in there[there["line"] == name].to_dict("records")} for name in (line, other)
     )
-    return [Claim(f"{what} helps", answer, evidence)]
+    both = sorted(ours.keys() & theirs.keys())
+    if not both:
+        return []
+    duels = [duel(ours[value], theirs[value], measure) for value in both]
+    evidence = "; ".join(f"{_plain(value)}: {d.text}" for value, d in zip(both, duels, strict=True))
+    return [Claim(f"{what} helps", _somewhere(duels), evidence)]
+
+
+def _always(duels: list[Duel]) -> str:
+    """Whether ours is above in all of them."""
+    verdicts = {d.verdict for d in duels}
+    if verdicts == {"above"}:
+        return "yes"
+    if "above" in verdicts:
+        return "in part"
+    return "no" if "below" in verdicts else "no, equal" if verdicts == {"equal"} else duels[0].undecided
+
+
+def _somewhere(duels: list[Duel]) -> str:
+    """Whether ours is above in some, and below in none."""
+    verdicts = {d.verdict for d in duels}
+    if "above" in verdicts:
+        return "in part" if "below" in verdicts else "yes"
+    return "no" if "below" in verdicts else "no, equal" if verdicts == {"equal"} else duels[0].undecided
 
 
 def overlap_decides(cells: pd.DataFrame) -> list[Claim]:
@@ -131,7 +165,7 @@ def lasts(cells: pd.DataFrame, accuracy: float = 0.9) -> list[Claim]:
         learnt = those[those["steps_to_90"].notna()]
         if learnt.empty:
             continue
-        fell = learnt[learnt["accuracy"] < accuracy - TOLERANCE]
+        fell = learnt[learnt["accuracy"] < accuracy]
         answer = "yes" if fell.empty else "in part" if len(fell) < len(learnt) else "no"
         evidence = f"{len(learnt) - len(fell)} of {len(learnt)} (M, K) end at {accuracy:g}" + "".join(
             f"; M = {m}, K = {k} at {end:.3f}" for m, k, end in fell[["slots", "top_k", "accuracy"]].to_numpy(object)
@@ -169,14 +203,14 @@ def locality(points: pd.DataFrame, fraction: float = 0.25) -> list[Claim]:
     """For each kind of head in the cache figure's table: do reads near in time share slots, for a cache to use?
 
     That is LRU's hit rate against LRU's with the tokens shuffled, which keeps how hot each slot is. yes: higher by more
-    than a tenth; in part: by more than the tolerance. Both are taken at a cache of ``fraction`` of the slots.
+    than a tenth; in part: by more than a hundredth. Both are taken at a cache of ``fraction`` of the slots.
     """
     claims = []
     there = points[(points["counted"] == "reads") & (points["fraction"] == fraction)]
     for (cape, slots), those in there.groupby(["cape", "slots"], sort=True):
         rates = those.set_index("policy")["hit_rate"]
         gain = rates["lru"] - rates["shuffled"]
-        answer = "yes" if gain > 0.1 else "in part" if gain > TOLERANCE else "no"
+        answer = "yes" if gain > 0.1 else "in part" if gain > 0.01 else "no"
         text = f"reads near in time share slots, {'with CAPE' if cape else 'no CAPE'}, M = {slots}"
         names = {
             "lru": "LRU",
@@ -199,13 +233,6 @@ def _guessing(points: pd.DataFrame) -> float | None:
 
 def _span(values: pd.Series) -> str:
     return f"{values.min():g} to {values.max():g}"
-
-
-def _duels(mine: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[tuple[int, float, float]]:
-    for size, accuracy in theirs[["state_size", "accuracy"]].itertuples(index=False):
-        within = mine.loc[mine["state_size"] <= size, "accuracy"]
-        if len(within):
-            yield int(size), float(within.max()), float(accuracy)
 
 
 def _plain(value: Hashable) -> str:

@@ -1,0 +1,103 @@
+"""Pairs recalled at 0.9 accuracy against total state size, a line per architecture."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from plots import fig3
+from plots.axes import GRID, capacity_axis, draw_capacity, is_rising, mark_unconverged, size_axis
+from plots.lines import BOUND, RISING, Line, legend_beside, series
+from plots.style import COLUMN, RC, SMALL, WIDTHS
+
+SWEEPS = fig3.SWEEPS
+
+#: What has no bounded state: a line across the figure, and not at a size, which its sequence decides.
+GROWS = ("attention",)
+
+#: Elements of state spent on a pair: lines to read the others against.
+RATES = (16, 64, 256)
+
+COLUMNS = [
+    "mixer", "stack", "state_size", "active_state_size", "capacity", "low", "high", "censored", "seeds", "solved",
+    "converged", "recalled_pairs", "capacity_seeds", "learning_rate", "learning_rates", "edge", "runs", "failed",
+    "selected_on",
+]  # fmt: skip
+
+
+def table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The points of the figure: for each architecture and state size, the best model and learning rate.
+
+    Args:
+        frame: tidy rows, one a run; those without a capacity (``records.capacity``) are left out.
+
+    Returns:
+        columns ``COLUMNS``: capacity is the geometric mean over seeds, low and high its bootstrap interval, censored
+        ``above`` or ``below`` where any seed's is a bound; recalled_pairs the mean of the most recalled at any number
+        of pairs, less guessing; the rest as ``fig3.table`` has it.
+
+    Raises:
+        ValueError: there is no finished run, they are of different data, or none has a capacity.
+    """
+    points = fig3.table(frame)
+    if "capacity" not in points or (points := points.dropna(subset="capacity")).empty:
+        raise ValueError("nothing to draw: a capacity takes test settings of MQAR with several numbers of pairs")
+    return points.rename(columns={"capacity_low": "low", "capacity_high": "high"})[COLUMNS].reset_index(drop=True)
+
+
+def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
+    """Draw the points of ``table``, both axes in powers of two, over one or two columns of a page.
+
+    Markers are open where a seed is at an end of what was tested; a cross is on those that were not converged.
+    """
+    with plt.rc_context(RC):
+        lines, common = series(points)
+        fig, ax = plt.subplots(figsize=(WIDTHS[columns], COLUMN[1]), layout="constrained")
+        sized = points[~points["mixer"].isin(GROWS)]
+        for place, line in enumerate(lines):
+            those = line.of(points).sort_values("state_size")
+            look = line.look | {"zorder": 3 - place / len(lines)}
+            if line.mixer in GROWS:
+                _across(ax, line, those)
+            else:
+                draw_capacity(ax, those["state_size"], those, label=line.label, **look)
+                mark_unconverged(ax, those["state_size"], those["capacity"], those["converged"])
+        size_axis(ax, (sized if len(sized) else points)["state_size"])
+        capacity_axis(ax, points["capacity"])
+        _rates(ax)
+        ax.grid(**GRID)
+        ax.set_xlabel("Total state size (elements)")
+        ax.set_ylabel("Capacity (pairs at 0.9 accuracy)")
+        more = [BOUND] if (sized["censored"] != "").any() else []
+        more += [RISING] if is_rising(sized["converged"]).any() else []
+        fig.legend(**legend_beside(lines, common, more))
+    plt.close(fig)
+    return fig
+
+
+def _across(ax: Axes, line: Line, points: pd.DataFrame) -> None:
+    best = points.sort_values("capacity").iloc[-1]
+    ax.axhline(
+        best["capacity"], color=line.look["color"], linewidth=0.8, linestyle="-" if not best["censored"] else "--"
+    )
+    ax.text(
+        0.02, best["capacity"], f"{line.label}, state grows", transform=ax.get_yaxis_transform(), fontsize=SMALL,
+        va="bottom",
+    )  # fmt: skip
+
+
+def _rates(ax: Axes) -> None:
+    """Thin lines of as many elements of state for each pair, named where they leave the axes."""
+    (low, high), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    for rate in RATES:
+        start, end = max(low, bottom * rate), min(high, top * rate)
+        if start >= end:
+            continue
+        ax.plot([start, end], [start / rate, end / rate], color="0.75", linewidth=0.5, linestyle=":", zorder=0)
+        ax.annotate(
+            f"{rate} a pair", (start, start / rate), xytext=(2, 1), textcoords="offset points", fontsize=SMALL - 1,
+            color="0.5", zorder=0,
+        )  # fmt: skip
+    ax.set_xlim(low, high), ax.set_ylim(bottom, top)
