@@ -1,0 +1,114 @@
+"""The lines that a report begins with: what can be quoted of it, each from its tables and claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from mqar_bench.analysis.report.claims import Claim
+from mqar_bench.analysis.report.measure import Measure, duel
+
+#: Of what no bounded state is compared.
+GROWS = ("attention",)
+_CAPACITY = Measure("capacity")
+
+
+def headlines(points: pd.DataFrame | None, claims: Sequence[Claim], ours: str = "ramnet") -> list[str]:
+    """At most ten lines.
+
+    Args:
+        points: the table of the figure ``capacity``; None where there is none.
+        claims: all of the report's.
+        ours: the architecture that is held against the others.
+    """
+    lines = []
+    if points is not None:
+        bounded = points[~points["mixer"].isin(GROWS)]
+        mine, others = bounded[bounded["mixer"] == ours], bounded[bounded["mixer"] != ours]
+        seeds = sorted(set(points["seeds"]))
+        span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        lines.append(
+            "Capacity is the most pairs recalled at 0.9 accuracy: geometric means over"
+            f" {span} seed{'' if seeds == [1] else 's'}, and intervals at 95 %. State is in elements, all layers."
+        )
+        if len(mine) and len(others):
+            lines += [_best(mine, others), _not_better(mine, others)]
+        lines += [_spent(bounded), _unconverged(points), _edges(points)]
+    lines += _answers(claims)
+    return [line for line in lines if line][:10]
+
+
+def _best(mine: pd.DataFrame, others: pd.DataFrame) -> str:
+    """Ours against the best of the others with no more state, at each of our sizes."""
+    parts = []
+    for row in mine.sort_values("state_size").to_dict("records"):
+        within = others[others["state_size"] <= row["state_size"]]
+        if len(within):
+            rival = within.sort_values("capacity").iloc[-1].to_dict()
+            parts.append(f"with {row['state_size']:,} {duel(row, rival, _CAPACITY).text} ({rival['mixer']})")
+    return f"RAM-Net against the best of bounded and no more state: {'; '.join(parts)}." if parts else ""
+
+
+def _not_better(mine: pd.DataFrame, others: pd.DataFrame) -> str:
+    """Points of others that hold more than the best of ours with at most as much state."""
+    parts = []
+    for row in others.sort_values("state_size").to_dict("records"):
+        within = mine[mine["state_size"] <= row["state_size"]]
+        if len(within):
+            best = within.sort_values("capacity").iloc[-1].to_dict()
+            found = duel(row, best, _CAPACITY)
+            if found.verdict == "above":
+                parts.append(f"{row['mixer']} with {row['state_size']:,}: {found.text}")
+    if parts:
+        return f"Better than RAM-Net of no more state: {'; '.join(parts)}."
+    return "No other architecture of bounded state is told apart above a RAM-Net of no more state."
+
+
+def _spent(points: pd.DataFrame) -> str:
+    """Elements of state for each pair, the least of each architecture's; bounds are left out."""
+    known = points[points["censored"] == ""]
+    if known.empty:
+        return ""
+    spent = (known["state_size"].astype(float) / known["capacity"]).groupby(known["mixer"]).min().sort_values()
+    return (
+        "Elements of state a pair, at best: " + ", ".join(f"{name} {value:.0f}" for name, value in spent.items()) + "."
+    )
+
+
+def _unconverged(points: pd.DataFrame) -> str:
+    rows = [row for row in points.to_dict("records") if not pd.isna(row["converged"]) and not row["converged"]]
+    return f"Still gaining when training ended, so not converged: {_names(rows)}." if rows else ""
+
+
+def _edges(points: pd.DataFrame) -> str:
+    rows = [row for row in points.to_dict("records") if row["edge"] in ("lowest", "highest")]
+    return f"Learning rate at the edge of those tried: {_names(rows)}." if rows else ""
+
+
+def _names(rows: Sequence[Mapping[Any, Any]]) -> str:
+    by_mixer: dict[str, list[str]] = {}
+    for row in rows:
+        by_mixer.setdefault(row["mixer"], []).append(f"{row['state_size']:,}")
+    return ", ".join(f"{mixer} ({', '.join(sizes)})" for mixer, sizes in by_mixer.items())
+
+
+def _answers(claims: Sequence[Claim]) -> list[str]:
+    """The claims by how they are answered; those about equal state are above, in numbers."""
+    words = (
+        ("Borne out", "yes"),
+        ("In part", "in part"),
+        ("Not borne out", "no"),
+        ("Not told apart", "not told apart"),
+    )
+    lines = []
+    for heading, start in words:
+        texts = [
+            claim.text
+            for claim in claims
+            if claim.answer == start or claim.answer.startswith((f"{start},", f"{start} "))
+        ]
+        if texts:
+            lines.append(f"{heading}: {'; '.join(texts)}.")
+    return lines

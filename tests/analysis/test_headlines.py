@@ -1,0 +1,46 @@
+import pandas as pd
+import pytest
+
+from mqar_bench.analysis.report.claims import Claim
+from mqar_bench.analysis.report.headlines import headlines
+
+COLUMNS = ["mixer", "state_size", "capacity", "capacity_seeds", "censored", "converged", "edge"]
+POINTS = pd.DataFrame(
+    [
+        ("ramnet", 2000, 40.0, "39 40 41", "", True, ""),
+        ("ramnet", 8000, 160.0, "155 160 165", "", True, "highest"),
+        ("delta_net", 1500, 20.0, "19 20 21", "", True, ""),
+        ("delta_net", 6000, 60.0, "58 60 62", "", False, ""),
+        ("rwkv7", 4000, 80.0, "78 80 82", "", True, ""),
+        ("gla", 4000, 8.0, "8 8 8", "below", False, "lowest"),
+        ("attention", 10**6, 512.0, "512 512 512", "above", True, ""),
+    ],
+    columns=COLUMNS,
+).assign(seeds=3)
+CLAIMS = [
+    Claim("a", "yes", ""), Claim("b", "no, level", ""), Claim("c", "not tested", ""),
+    Claim("d", "in part, highest at 2", ""), Claim("e", "not told apart by 3 seeds", ""), Claim("f", "no", ""),
+]  # fmt: skip
+
+
+def test_what_is_better_worse_and_not_to_be_trusted():
+    first, best, worse, spent, rising, edge, *answers = headlines(POINTS, CLAIMS)
+    assert "over 3 seeds" in first
+    assert "with 2,000 40 against 20 pairs, 2.00 times (" in best and "(delta_net); with 8,000 160 against 80" in best
+    assert worse.startswith("Better than RAM-Net of no more state: rwkv7 with 4,000: 80 against 40 pairs, 2.00 times")
+    assert worse.count(" with ") == 2 and "delta_net with 6,000" in worse
+    assert spent == "Elements of state a pair, at best: ramnet 50, rwkv7 50, delta_net 75."
+    assert rising.endswith("delta_net (6,000), gla (4,000).") and edge.endswith("ramnet (8,000), gla (4,000).")
+    assert answers == ["Borne out: a.", "In part: d.", "Not borne out: b; f.", "Not told apart: e."]
+
+
+def test_what_there_is_none_of_is_not_said():
+    assert headlines(None, []) == []
+    lines = headlines(POINTS[POINTS["mixer"] != "rwkv7"].iloc[:3].assign(edge=None, converged=None), [])
+    assert len(lines) == 4 and lines[2].startswith("No other architecture of bounded state is told apart above")
+
+
+@pytest.mark.parametrize("mixer", ["ramnet", "gla"])
+def test_one_architecture_alone_is_not_compared(mixer):
+    lines = headlines(POINTS[POINTS["mixer"] == mixer], [])
+    assert not any("against" in line for line in lines)
