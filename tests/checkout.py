@@ -2,7 +2,7 @@
 
 Both checkouts' packages are in one process, and take turns to be the ones that an import finds. The losses of the first
 steps must agree, so what is faster computes the same. Times are of CPU, of alternating turns: medians, and of the
-ratio also the least and the largest.
+ratio also the least and the largest. Where a case is not as much faster as wanted, a profile says what a step spends.
 """
 
 from __future__ import annotations
@@ -165,8 +165,26 @@ def _compare(case: Case, length: int, checkouts: dict[str, Checkout]) -> dict[st
         f"  {min(ratios):.2f} to {max(ratios):.2f}{'' if case.wanted is None else f', {case.wanted:g}'}",
         flush=True,
     )
-    seconds = {"before_seconds": before, "now_seconds": now}
-    return asdict(case) | {"length": length, **seconds, "ratio": ratio, "least": min(ratios), "largest": max(ratios)}
+    found: dict[str, Any] = {"before_seconds": before, "now_seconds": now}
+    if case.wanted is not None and ratio < case.wanted:
+        with checkouts["now"]:
+            found["profile"] = profile_step(steps["now"])
+        print("  " + ", ".join(f"{name} {share:.0%}" for name, share in found["profile"].items()), flush=True)
+    return asdict(case) | {"length": length, **found, "ratio": ratio, "least": min(ratios), "largest": max(ratios)}
+
+
+def profile_step(step: Callable[[], float], most: int = 10) -> dict[str, float]:
+    """The share of a step's CPU time that each operation takes itself, without what it calls; the largest ones.
+
+    What autograd functions compute in compiled kernels of their own is under their names.
+    """
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for _ in range(3):
+            step()
+    events = profiler.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    largest = sorted(events, key=lambda event: -event.self_cpu_time_total)[:most]
+    return {event.key: event.self_cpu_time_total / total for event in largest}
 
 
 def _seconds(checkout: Checkout, step: Callable[[], float], turn: int) -> float:

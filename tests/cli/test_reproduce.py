@@ -39,6 +39,20 @@ def test_what_a_section_lacks_is_named(reproduce, tmp_path):
     assert report.count("lr=") == len(wanted) - 1 and report.count("(failed: Divergence: no)") == 1
 
 
+def test_rates_are_shown_of_the_screening_that_chose_among_them(reproduce, tmp_path):
+    run = sweeps.load("fig3", "smoke")[0]
+    rates = {
+        rate: run.model_copy(update={"train": run.train.model_copy(update={"learning_rate": rate})}) for rate in (1, 2)
+    }
+    for rate, each in rates.items():
+        Store("results").write(record(each.model_copy(update={"scale": "smoke-screen"}), 0.1 * rate))
+    Store("results").write(record(rates[2], 0.5))
+    assert reproduce("fig3", "lr", "--no-train").exit_code == 0
+    rows = (tmp_path / "results/figures/smoke/lr.csv").read_text().splitlines()
+    assert len(rows) == 3 and len((tmp_path / "results/figures/smoke/fig3.csv").read_text().splitlines()) == 2
+    assert "The short runs by which rates were chosen." in (tmp_path / "results/REPORT.md").read_text()
+
+
 def test_runs_on_different_data_are_no_section(reproduce, tmp_path):
     run = sweeps.load("fig3", "smoke")[0]
     other = run.model_copy(update={"data": run.data.model_copy(update={"shuffle": True})})
