@@ -64,7 +64,8 @@ def draw_capacity(ax: Axes, x: pd.Series, points: pd.DataFrame, **look: Any) -> 
     open_ones = (points["censored"] != "").to_numpy()
     ax.plot(
         x[open_ones], points.loc[open_ones, "capacity"], linestyle="none", marker=look.get("marker", "o"),
-        color=look.get("color"), markerfacecolor="white", zorder=look.get("zorder", 2) + 0.5, clip_on=False,
+        color=look.get("color"), markerfacecolor="white", markersize=5.5, markeredgewidth=0.8,
+        zorder=look.get("zorder", 2) + 0.5, clip_on=False,
     )  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def is_rising(converged: pd.Series) -> pd.Series:
 def mark_unconverged(ax: Axes, x: pd.Series, y: pd.Series, converged: pd.Series) -> None:
     """A small cross on each point whose training still gained at its end."""
     those = is_rising(converged)
-    ax.plot(x[those], y[those], "x", color="white", markersize=3, markeredgewidth=0.8, zorder=6, clip_on=False)
+    ax.plot(x[those], y[those], "x", color="black", markersize=3, markeredgewidth=0.6, zorder=6, clip_on=False)
 
 
 def keys(ax: Axes) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
         ax.set_ylabel("Capacity (pairs at 0.9 accuracy)")
         more = [BOUND] if (sized["censored"] != "").any() else []
         more += [RISING] if is_rising(sized["converged"]).any() else []
-        fig.legend(**legend_beside(lines, common, more))
+        fig.legend(**legend_beside([line for line in lines if line.mixer not in GROWS], common, more))
     plt.close(fig)
     return fig
 
@@ -85,7 +85,7 @@ def _across(ax: Axes, line: Line, points: pd.DataFrame) -> None:
     ax.text(
         0.02, best["capacity"], f"{line.label}, state grows", transform=ax.get_yaxis_transform(), fontsize=SMALL,
         va="bottom",
-    )  # fmt: skip
+    ).set_in_layout(False)  # fmt: skip
 
 
 def _rates(ax: Axes) -> None:
@@ -99,5 +99,5 @@ def _rates(ax: Axes) -> None:
         ax.annotate(
             f"{rate} a pair", (start, start / rate), xytext=(2, 1), textcoords="offset points", fontsize=SMALL - 1,
             color="0.5", zorder=0,
-        )  # fmt: skip
+        ).set_in_layout(False)  # fmt: skip
     ax.set_xlim(low, high), ax.set_ylim(bottom, top)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from plots import fig3
-from plots.axes import accuracy_axis, count, draw_line, size_axis
+from plots.axes import accuracy_axis, count, draw_line, value_axis
 from plots.lines import legend_beside, series
 from plots.per_setting import common_size, octaves, parse_setting
 from plots.select import SETTING, over_seeds, select_points, tabulate
@@ -63,7 +63,7 @@ def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
         for place, line in enumerate(lines):
             those = line.of(points)
             draw_line(ax, those["pairs"], those, label=line.label, **line.look, zorder=3 - place / len(lines))
-        size_axis(ax, points["pairs"])
+        value_axis(ax, points["pairs"], log=True)
         accuracy_axis(ax)
         ax.set_xlabel("Pairs in the sequence")
         ax.set_ylabel("MQAR accuracy")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from plots.style import RC, design, styles
+from plots.style import SMALL, design, styles
 
 
 class Line(NamedTuple):
@@ -58,5 +58,6 @@ def legend_beside(lines: Iterable[Line], title: str, more: Iterable[Line2D] = ()
     wide = max((len(str(handle.get_label())) for handle in handles), default=0) + 4
     return {
         "handles": handles, "title": "\n".join(textwrap.wrap(title, max(wide, 12))), "loc": "outside right center",
-        "frameon": False, "handlelength": 1.4, "alignment": "left", "title_fontsize": RC["legend.fontsize"],
+        "frameon": False, "handlelength": 1.2, "handletextpad": 0.4, "borderpad": 0, "borderaxespad": 0.2,
+        "alignment": "left", "fontsize": SMALL, "title_fontsize": SMALL,
     }  # fmt: skip

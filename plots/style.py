@@ -43,7 +43,7 @@ class Style(NamedTuple):
 # Okabe and Ito's palette and Tol's muted one, told apart with any colour vision; markers differ too, for print in grey.
 _STYLES = {
     "ramnet": Style("RAM-Net", "#D55E00", "o"),
-    "attention": Style("Softmax attention", "#000000", "s"),
+    "attention": Style("Attention", "#000000", "s"),
     "linear_attention": Style("Linear attention", "#0072B2", "^"),
     "sliding_window_attention": Style("Sliding window", "#777777", "D"),
     "gla": Style("GLA", "#56B4E9", "v"),

@@ -63,7 +63,9 @@ def sweep(
     ] = False,
     select: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Likewise, the best with N fresh seeds.", show_default=False),
+        typer.Option(
+            min=1, metavar="N", help="Screen likewise; the best with N seeds not screened with.", show_default=False
+        ),
     ] = None,
     screen_share: Annotated[float, typer.Option(metavar="F", help="With either: that share of the epochs.")] = 0.25,
     screen_keep: Annotated[int, typer.Option(metavar="K", help="With either: learning rates kept of a model.")] = 1,

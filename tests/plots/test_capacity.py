@@ -46,7 +46,7 @@ def test_markers_are_open_at_bounds_crossed_while_rising_and_attention_is_a_line
     assert set(hollow) == {(16384, 64), (4096, 8)}
     crossed = [tuple(xy) for line in ax.lines if line.get_marker() == "x" for xy in line.get_xydata()]
     assert crossed == [(4096, 8)]
-    assert "Softmax attention, state grows" in [text.get_text() for text in ax.texts]
+    assert "Attention, state grows" in [text.get_text() for text in ax.texts]
     assert ax.get_xlim()[1] < 10**5 and (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     legend = [text.get_text() for text in capacity.figure(capacity.table(FRAME)).legends[0].get_texts()]
     assert legend[-2:] == ["a bound", "not converged"]

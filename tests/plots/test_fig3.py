@@ -70,7 +70,7 @@ def test_by_active_state_models_of_one_active_size_compete():
         ["ramnet", 600, 17024],
     ]
     ax = fig3_active.figure(points).axes[0]
-    assert drawn(ax)[0] == {("Softmax attention", 8320.0, 1.0), ("RAM-Net", 600.0, 0.99)}
+    assert drawn(ax)[0] == {("Attention", 8320.0, 1.0), ("RAM-Net", 600.0, 0.99)}
     assert "per token" in ax.get_xlabel()
 
 

@@ -42,7 +42,7 @@ def test_a_rate_that_failed_was_tried():
 def test_a_panel_has_a_line_for_each_state_size_and_a_ring_on_its_best_rate():
     table = lr.table(FRAME)
     attention, gla = lr.figure(table).axes
-    assert attention.get_legend().get_title().get_text() == "Softmax attention"
+    assert attention.get_legend().get_title().get_text() == "Attention"
     those = table[table["mixer"] == "gla"]
     drawn = {(c.get_label(), *xy) for c in gla.containers for xy in map(tuple, c.lines[0].get_xydata())}
     names = {4096: "4K", 9000: "8.79K"}

@@ -44,7 +44,7 @@ def test_the_figure_prints_every_cell_of_the_table():
     figure = per_setting.figure(cells)
     ax = figure.axes[0]
     names = [tick.get_text() for tick in ax.get_yticklabels()]
-    assert names == ["RAM-Net, 15.6K", "Softmax attention, 62.5K", "GLA, 4.88K"]
+    assert names == ["RAM-Net, 15.6K", "Attention, 62.5K", "GLA, 4.88K"]
     grid = np.array([[1.0, 0.9, 0.5], [1.0, 1.0, 0.5], [0.8, 0.1, 0.5]])
     assert np.allclose(ax.images[0].get_array(), grid)
     assert [text.get_text() for text in ax.texts] == [f"{value:.2f}" for value in grid.ravel()]
