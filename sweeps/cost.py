@@ -10,10 +10,10 @@ from mqar_bench.tasks import MQARConfig
 from sweeps import fig3
 from sweeps.protocols import SMALL_BATCH
 
-SCALES = ("smoke", "demo", "laptop")
+SCALES = ("smoke", "demo", "laptop", "paper")
 
 #: Steps of each run, of 48 sequences of 128 tokens.
-STEPS = {"smoke": 2, "demo": 60, "laptop": 60}
+STEPS = {"smoke": 2, "demo": 60, "laptop": 60, "paper": 60}
 
 
 def configs(scale: str) -> list[RunConfig]:
