@@ -7,15 +7,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mqar_bench.records.capacity import UNBOUNDED
 from plots import fig3
 from plots.axes import GRID, capacity_axis, draw_capacity, is_rising, mark_unconverged, size_axis
 from plots.lines import BOUND, RISING, Line, legend_beside, series
 from plots.style import COLUMN, RC, SMALL, WIDTHS
 
 SWEEPS = fig3.SWEEPS
-
-#: What has no bounded state: a line across the figure, and not at a size, which its sequence decides.
-GROWS = ("attention",)
 
 #: Elements of state spent on a pair: lines to read the others against.
 RATES = (16, 64, 256)
@@ -50,16 +48,17 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
     """Draw the points of ``table``, both axes in powers of two, over one or two columns of a page.
 
-    Markers are open where a seed is at an end of what was tested; a cross is on those that were not converged.
+    What has no bounded state is a line across, since its size is its sequence's. Markers are open where a seed is at an
+    end of what was tested; a cross is on those that were not converged.
     """
     with plt.rc_context(RC):
         lines, common = series(points)
         fig, ax = plt.subplots(figsize=(WIDTHS[columns], COLUMN[1]), layout="constrained")
-        sized = points[~points["mixer"].isin(GROWS)]
+        sized = points[~points["mixer"].isin(UNBOUNDED)]
         for place, line in enumerate(lines):
             those = line.of(points).sort_values("state_size")
             look = line.look | {"zorder": 3 - place / len(lines)}
-            if line.mixer in GROWS:
+            if line.mixer in UNBOUNDED:
                 _across(ax, line, those)
             else:
                 draw_capacity(ax, those["state_size"], those, label=line.label, **look)
@@ -72,7 +71,7 @@ def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
         ax.set_ylabel("Capacity (pairs at 0.9 accuracy)")
         more = [BOUND] if (sized["censored"] != "").any() else []
         more += [RISING] if is_rising(sized["converged"]).any() else []
-        fig.legend(**legend_beside([line for line in lines if line.mixer not in GROWS], common, more))
+        fig.legend(**legend_beside([line for line in lines if line.mixer not in UNBOUNDED], common, more))
     plt.close(fig)
     return fig
 

@@ -12,6 +12,9 @@ from typing import Literal, NamedTuple
 #: The accuracy that is still recall.
 RECALLED = 0.9
 
+#: Mixers whose state grows with the sequence, so that its size says nothing of what it can hold.
+UNBOUNDED = ("attention",)
+
 
 class Capacity(NamedTuple):
     """Pairs; where ``censored``, it is at least (``above``) or at most (``below``) so many."""

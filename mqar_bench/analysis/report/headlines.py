@@ -9,9 +9,8 @@ import pandas as pd
 
 from mqar_bench.analysis.report.claims import Claim
 from mqar_bench.analysis.report.measure import Measure, duel
+from mqar_bench.records.capacity import UNBOUNDED
 
-#: Of what no bounded state is compared.
-GROWS = ("attention",)
 _CAPACITY = Measure("capacity")
 
 
@@ -25,7 +24,7 @@ def headlines(points: pd.DataFrame | None, claims: Sequence[Claim], ours: str = 
     """
     lines = []
     if points is not None:
-        bounded = points[~points["mixer"].isin(GROWS)]
+        bounded = points[~points["mixer"].isin(UNBOUNDED)]
         mine, others = bounded[bounded["mixer"] == ours], bounded[bounded["mixer"] != ours]
         seeds = sorted(set(points["seeds"]))
         span = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
