@@ -62,6 +62,8 @@ def draw_capacity(ax: Axes, x: pd.Series, points: pd.DataFrame, **look: Any) -> 
     values = points.rename(columns={"low": "capacity_low", "high": "capacity_high"})
     draw_line(ax, x, values, "capacity", **look)
     open_ones = (points["censored"] != "").to_numpy()
+    if not open_ones.any():  # a line without points would have its place in the layout, at the origin
+        return
     ax.plot(
         x[open_ones], points.loc[open_ones, "capacity"], linestyle="none", marker=look.get("marker", "o"),
         color=look.get("color"), markerfacecolor="white", markersize=5.5, markeredgewidth=0.8,
@@ -97,7 +99,8 @@ def is_rising(converged: pd.Series) -> pd.Series:
 def mark_unconverged(ax: Axes, x: pd.Series, y: pd.Series, converged: pd.Series) -> None:
     """A small cross on each point whose training still gained at its end."""
     those = is_rising(converged)
-    ax.plot(x[those], y[those], "x", color="black", markersize=3, markeredgewidth=0.6, zorder=6, clip_on=False)
+    if those.any():
+        ax.plot(x[those], y[those], "x", color="black", markersize=3, markeredgewidth=0.6, zorder=6, clip_on=False)
 
 
 def keys(ax: Axes) -> dict[str, Any]:

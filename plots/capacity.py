@@ -88,15 +88,16 @@ def _across(ax: Axes, line: Line, points: pd.DataFrame) -> None:
 
 
 def _rates(ax: Axes) -> None:
-    """Thin lines of as many elements of state for each pair, named where they leave the axes."""
+    """Thin lines of as many elements of state for each pair, named near their upper ends."""
     (low, high), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     for rate in RATES:
         start, end = max(low, bottom * rate), min(high, top * rate)
         if start >= end:
             continue
         ax.plot([start, end], [start / rate, end / rate], color="0.75", linewidth=0.5, linestyle=":", zorder=0)
+        near = start * (end / start) ** 0.82
         ax.annotate(
-            f"{rate} a pair", (start, start / rate), xytext=(2, 1), textcoords="offset points", fontsize=SMALL - 1,
-            color="0.5", zorder=0,
+            f"{rate} a pair", (near, near / rate), xytext=(3, -1), textcoords="offset points", fontsize=SMALL - 1,
+            color="0.5", zorder=0, va="top",
         ).set_in_layout(False)  # fmt: skip
     ax.set_xlim(low, high), ax.set_ylim(bottom, top)
