@@ -16,7 +16,7 @@ test: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check proofs soak bench kernels clean
 help:
-	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 11 minutes on 2 cores)"
+	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 6 minutes on 2 cores)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint and types"
 	@echo "make proofs  the slow tests: learning curves and what makes RAM-Net learn"

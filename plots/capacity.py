@@ -64,7 +64,7 @@ def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
                 draw_capacity(ax, those["state_size"], those, label=line.label, **look)
                 mark_unconverged(ax, those["state_size"], those["capacity"], those["converged"])
         size_axis(ax, (sized if len(sized) else points)["state_size"])
-        capacity_axis(ax, points["capacity"])
+        capacity_axis(ax, points)
         _rates(ax)
         ax.grid(**GRID)
         ax.set_xlabel("Total state size (elements)")

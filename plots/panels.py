@@ -117,7 +117,7 @@ def _draw(ax: Axes, points: pd.DataFrame, panel: Panel) -> None:
         else:
             draw_line(ax, those["value"], those, label=label, **look)
     if by_capacity:
-        capacity_axis(ax, points["capacity"])
+        capacity_axis(ax, points)
         ax.grid(**GRID)
     else:
         accuracy_axis(ax)
