@@ -41,7 +41,10 @@ def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str)
     remarks |= dict.fromkeys(stopped & (set(wanted) | set(failed)), "stopped on the way, its checkpoint is there")
     known = wanted | {run_id: result.config for run_id, result in there.items()}
     strangers = sorted(stopped - set(known))
-    count, total = len(remarks) + len(strangers), len(wanted.keys() | failed.keys() if ours else there) + len(strangers)
+    count, total = (
+        len(remarks) + len(strangers),
+        len({c.run_id for c in planned} | failed.keys() if ours else there) + len(strangers),
+    )
     if not count:
         return []
     lines = [f"{count} of {total} runs of {sweep} at {scale} are not done"]

@@ -168,7 +168,7 @@ def _section(store: Store, all_records: list[RunResult], name: str, scale: str) 
         configs=[result.config for result in done],
         claims=_claims(name, table),
         note=note,
-        left_out=[line for sweep in plots.sweeps(name) for line in left_out(store, records, sweep, scale)],
+        left_out=[line for sweep in plots.sweeps(name) for line in left_out(store, all_records, sweep, scale)],
     )
 
 
