@@ -33,7 +33,8 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "gated_delta_net": [(64, {"head_dim": k, "expand_v": v}) for k, v in ((32, 1.0), (64, 1.0), (64, 2.0))],
     "mamba2": [(64, {"head_dim": 32, "state_size": n}) for n in (16, 64)],
     "delta_net": [(64, {"expand_k": e, "expand_v": e}) for e in (1.0, 2.0, 3.0)],
-    "gla": [(64, {"expand_k": e, "expand_v": e}) for e in (1.0, 2.0)],
+    # without convolutions of its own it learns next to nothing in this time
+    "gla": [(64, {"expand_k": e, "expand_v": e, "use_short_conv": True}) for e in (1.0, 2.0)],
     "rwkv7": [(64, {"head_dim": 32}), (64, {"head_dim": 64}), (128, {"head_dim": 64})],
     # gates that start at 1/2 forget what a query asks for before it comes
     "hgrn2": [(d, {"expand_ratio": f, "lower_bound": 0.9}) for d, f in ((64, 32), (64, 64))],
@@ -51,7 +52,7 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "gated_delta_net": (1e-3, 3e-3, 1e-2),
     "mamba2": (1e-3, 3e-3, 1e-2),
     "delta_net": (1e-3, 3e-3, 1e-2, 3e-2, 9e-2),
-    "gla": (3e-3, 1e-2, 3e-2),
+    "gla": (1e-3, 3e-3, 1e-2),
     "rwkv7": (1e-3, 3e-3, 1e-2, 3e-2, 9e-2),
     "hgrn2": (3e-3, 1e-2, 3e-2, 9e-2),
     "sliding_window_attention": (2e-3, 5e-3, 1e-2),
