@@ -91,6 +91,7 @@ def launch(
         wanted.setdefault(config.run_id, config)
     known = {run_id: result for run_id, result in store.find(wanted.values()).items() if result.status == "done"}
     known |= _mark(store, known, wanted)
+    known |= _rescreen(store, known, screens or {})
     if not force:
         known |= _adopt(store, [c for c in wanted.values() if c.run_id not in known], screens or {})
     skipped = () if force else tuple(known[run_id] for run_id in wanted if run_id in known)
@@ -131,6 +132,19 @@ def _mark(store: Store, known: Mapping[str, RunResult], wanted: Mapping[str, Run
             marked[run_id] = result.model_copy(update={"config": config})
             store.write(marked[run_id])
     return marked
+
+
+def _rescreen(
+    store: Store, known: Mapping[str, RunResult], screens: Mapping[str, ScreenRecord]
+) -> dict[str, RunResult]:
+    """Records of runs that have won again, among more rates: they say so from now on."""
+    renewed = {}
+    for run_id, screen in screens.items():
+        result = known.get(run_id)
+        if result is not None and result.screen != screen:
+            renewed[run_id] = result.model_copy(update={"screen": screen})
+            store.write(renewed[run_id])
+    return renewed
 
 
 def _adopt(store: Store, configs: Sequence[RunConfig], screens: Mapping[str, ScreenRecord]) -> dict[str, RunResult]:

@@ -12,6 +12,7 @@ from mqar_bench.cli.launching import ExecutorName, Launcher
 from mqar_bench.launching import Summary, launch, ray_core, sweep
 from mqar_bench.launching.executor import Task
 from mqar_bench.launching.worker import stream
+from mqar_bench.records.result import ScreenRecord
 from mqar_bench.records.store import Store, StoreError
 from mqar_bench.training.session import Progress
 from tests.launching.family import descendants, is_running
@@ -77,6 +78,17 @@ def test_what_another_sweep_has_done_is_taken_over(store, my_mixers):
     assert store.own(theirs) == store.read(tiny()).model_copy(update={"config": theirs}) == summary.skipped[0]
     assert store.own(tiny()).config.sweep == "tiny"
     assert outcome(launch([theirs], store, "inline", force=True)) == (1, 0, 0)
+
+
+def test_what_wins_again_among_more_rates_says_so(store):
+    run = tiny()
+    few, more = (ScreenRecord(epochs=1, keep=1, rivals=dict.fromkeys(rates, 0.5)) for rates in ("ab", "abc"))
+    done = launch([run], store, "inline", screens={run.run_id: few}).done[0]
+    again = launch([run], store, "inline", screens={run.run_id: more})
+    assert outcome(again) == (0, 1, 0) and done.screen == few
+    assert store.read(run) == again.skipped[0] == done.model_copy(update={"screen": more})
+    launch([run], store, "inline")  # without screening what is known stays
+    assert store.read(run).screen == more
 
 
 def test_a_run_that_fails_is_recorded_and_the_others_finish(store, my_mixers):
