@@ -48,7 +48,7 @@ def evaluate(
     device: Annotated[Device | None, typer.Option(help="Where to score. Default: as the run's config has it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep it too: in a .json, or as a line more of a .jsonl.")
+        Path | None, typer.Option(metavar="FILE", help="Keep it too: in a .json, or as one more line of a .jsonl.")
     ] = None,
 ) -> None:
     """Score a trained model again, on its own test settings or on other lengths and tasks, without training.

@@ -87,6 +87,17 @@ def test_so_they_do_where_others_guide_training_and_in_bfloat16(cli, settings):
     assert json.loads(result.stdout)["settings"] == record.settings, result.stderr
 
 
+def test_it_is_scored_with_as_many_threads_as_the_run_had(cli, trained):
+    before = torch.get_num_threads()
+    torch.set_num_threads(trained[1].provenance.threads + 1)
+    try:
+        values = json.loads(cli("evaluate", CONFIG.run_id, "--json").stdout)
+        assert torch.get_num_threads() == trained[1].provenance.threads + 1
+    finally:
+        torch.set_num_threads(before)
+    assert values["provenance"]["threads"] == trained[1].provenance.threads
+
+
 def test_the_table_has_what_the_run_got_beside_it_where_that_is_the_same(cli, trained):
     result = cli("evaluate", CONFIG.run_id)
     lines = [line.split() for line in result.stdout.splitlines()]
