@@ -32,7 +32,7 @@ class Device(StrEnum):
     epilog="**Examples**\n\n"
     "mqar-bench evaluate fig3/demo/22\n\n"
     "mqar-bench evaluate 59eeef4b --data.test.0.input_seq_len 512 --out longer.jsonl\n\n"
-    "mqar-bench evaluate results/fig3-demo/59eeef4b3bd1.safetensors --data.test.0.name forgetting --json",
+    "mqar-bench evaluate results/fig3-demo/59eeef4b3bd1.safetensors --data.seed 7 --json",
 )
 def evaluate(
     context: typer.Context,
@@ -109,6 +109,7 @@ def _find(named: str, store: Store) -> Path:
     found = find_weights(store, [config])
     if not found:
         start = f"--base {named}" if is_base else f"--from-record {named}"
+        start += "" if store.root == Path("results") else f" --results {store.root}"
         again = "--retrain-without-weights" if store.is_done(config) else "--save-weights"
         raise UsageError(
             f"the weights of run {config.run_id} are not in {store.root}: `mqar-bench run {start} {again}` trains it"
