@@ -1,7 +1,8 @@
 """Recall in efficient sequence models: tasks, training, runs, their records, and the command line.
 
 What a script needs is here: ``RunConfig`` says what a run is, ``run`` trains one, ``launch`` many, ``Store`` keeps the
-records, and ``to_frame`` makes them a table. Each is imported when it is first asked for.
+records, ``to_frame`` makes them a table, and ``load_model`` gives a model that was kept. Each is imported when it is
+first asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mqar_bench.records.store import Store
     from mqar_bench.records.table import to_frame
     from mqar_bench.training.loop import run
+    from mqar_bench.training.weights import load_model
 
 # Waiting OpenMP threads that spin slow training several times over on few cores; read once, when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -24,11 +26,12 @@ _HOMES = {
     "RunConfig": "config",
     "Store": "records.store",
     "launch": "launching",
+    "load_model": "training.weights",
     "run": "training.loop",
     "to_frame": "records.table",
 }
 
-__all__ = ["RunConfig", "Store", "launch", "run", "to_frame"]
+__all__ = ["RunConfig", "Store", "launch", "load_model", "run", "to_frame"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +47,12 @@ Retries = Annotated[
 TimeBudget = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Stop before so long, such as 9m or 1h30m, with checkpoints. Exit code 3."),
+]
+SaveWeights = Annotated[
+    bool, typer.Option("--save-weights", help="Keep the trained weights of each run beside its record.")
+]
+Retrain = Annotated[
+    bool, typer.Option("--retrain-without-weights", help="The same, and train runs that are done but have none again.")
 ]
 
 
@@ -89,9 +95,10 @@ class Launcher:
     def launch_screened(self, configs: Sequence[RunConfig], screening: Screening) -> Summary:
         """Both stages, or the first alone where the time was over before the second."""
         short = screening.first_stage(configs)
+        unkept = {"save_weights": False, "retrain_without_weights": False}  # nobody looks at a model of theirs
         if not self.quiet:
             print(f"screening: {len(short)} short runs", file=sys.stderr)
-        first = self.launch(short)
+        first = replace(self, resources=self.resources | unkept).launch(short)
         if first.left:
             return first
         records = {result.run_id: result for result in (*first.failed, *first.skipped, *first.done)}

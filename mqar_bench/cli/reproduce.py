@@ -19,7 +19,9 @@ from mqar_bench.cli.launching import (
     Jobs,
     Launcher,
     Quiet,
+    Retrain,
     Retries,
+    SaveWeights,
     TimeBudget,
     make_budget,
 )
@@ -66,6 +68,8 @@ def reproduce(
     jobs: Jobs = None,
     retries: Retries = 2,
     time_budget: TimeBudget = None,
+    save_weights: SaveWeights = False,
+    retrain_without_weights: Retrain = False,
     quiet: Quiet = False,
 ) -> None:
     """Reproduce figures from nothing: their sweeps, the drawings, and a report that answers the paper's claims.
@@ -87,6 +91,7 @@ def reproduce(
     store, code = Store(results), 0
     if train:
         resources = {"address": address, "jobs": jobs, "gpus_per_run": gpus_per_run, "retries": retries}
+        resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
         launcher = Launcher(store, executor, quiet, False, make_budget(time_budget), resources)
         screening = Screening(screen_share, fresh=select) if select else None
         for sweep, runs in _grids(wanted, scale, seeds, skip=not figures).items():

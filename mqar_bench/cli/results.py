@@ -135,8 +135,8 @@ def import_results(
 
     Runs that are not here are added, and done ones take the place of failed ones. Where a run is done here and there
     but the numbers differ by more than rounding, the first that does is shown, with the device and threads of both,
-    and what is here stays unless --replace is given. Files that are no records are named on standard error. Exit code
-    1 if there were conflicts that were not replaced.
+    and what is here stays unless --replace is given. Weights come with their records. Files that are no records are
+    named on standard error. Exit code 1 if there were conflicts that were not replaced.
     """
     from mqar_bench.launching.progress import label_runs
     from mqar_bench.records.archive import merge
@@ -158,6 +158,7 @@ def import_results(
         "failed but done here": merged.kept,
         "in conflict": len(merged.conflicts),
     }
+    counts["with weights"] = merged.weights
     shown = [f"{count} {what}" for what, count in counts.items() if count or what in ("new", "already there")]
     print(f"{'would import' if dry_run else 'imported'} into {results}: {', '.join(shown)}")
     left = sum(not conflict.replaced for conflict in merged.conflicts)
@@ -176,7 +177,7 @@ def pack(
     """Fold the files of a sweep and scale into one, `DIR/SWEEP-SCALE.jsonl`, a line a run.
 
     Every command reads both forms, so this is for keeping and copying records. Files are deleted once the new one has
-    been read back. What is no record stays, and is named on standard error.
+    been read back. Weights stay where they are. What is no record stays, and is named on standard error.
     """
     from mqar_bench.records.archive import pack as pack_store
     from mqar_bench.records.store import Store

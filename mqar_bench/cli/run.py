@@ -16,7 +16,9 @@ from mqar_bench.cli.launching import (
     Gpus,
     Launcher,
     Quiet,
+    Retrain,
     Retries,
+    SaveWeights,
     TimeBudget,
     make_budget,
 )
@@ -50,6 +52,8 @@ def run(
     address: Address = None,
     retries: Retries = 2,
     time_budget: TimeBudget = None,
+    save_weights: SaveWeights = False,
+    retrain_without_weights: Retrain = False,
     force: Force = False,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config as JSON; train nothing.")] = False,
@@ -77,6 +81,7 @@ def run(
         print(chosen.model_dump_json(indent=2))
         return
     resources = {"address": address, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run, "retries": retries}
+    resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
     launcher = Launcher(store, executor, quiet, force, make_budget(time_budget), resources)
     summary = launcher.launch([chosen])
     for result in summary.done + summary.skipped + summary.failed:

@@ -102,6 +102,8 @@ def print_run(result: RunResult, store: Store, skipped: bool) -> None:
         print(f"state size {result.state_size}, {result.num_parameters} parameters, {result.seconds:.0f} s")
     kept = " (of an earlier run, which was done)" if result.status == "failed" and store.is_done(result.config) else ""
     print(f"record: {store.path(result.config)}{kept}")
+    if store.weights(result.config).is_file():
+        print(f"weights: {store.weights(result.config)}")
 
 
 def describe_mixer(name: str) -> dict[str, Any]:

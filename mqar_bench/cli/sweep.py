@@ -17,7 +17,9 @@ from mqar_bench.cli.launching import (
     Jobs,
     Launcher,
     Quiet,
+    Retrain,
     Retries,
+    SaveWeights,
     TimeBudget,
     make_budget,
 )
@@ -58,6 +60,8 @@ def sweep(
     jobs: Jobs = None,
     retries: Retries = 2,
     time_budget: TimeBudget = None,
+    save_weights: SaveWeights = False,
+    retrain_without_weights: Retrain = False,
     screen: Annotated[
         bool, typer.Option("--screen", help="Try all learning rates for a share of the epochs, the best in full.")
     ] = False,
@@ -85,7 +89,8 @@ def sweep(
     Records are written as runs end, and longer runs leave checkpoints: the same command resumes, whatever ended the
     last one. A run that fails is recorded with its traceback and tried again next time; one whose process or machine
     dies is tried again at once. Several of these commands may share a folder of records. Exit code 1 if any run
-    failed, 3 if runs are left: the time budget ended first, or Ray was lost for good.
+    failed, 3 if runs are left: the time budget ended first, or Ray was lost for good. Weights are kept of runs in
+    full, not of the short ones of a screening.
     """
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.cli.show import print_summary
@@ -101,6 +106,7 @@ def sweep(
         _list_runs(configs, store, screening)
         return
     resources = {"address": address, "jobs": jobs, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
+    resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
     launcher = Launcher(store, executor, quiet, force, budget, resources | {"retries": retries})
     summary = launcher.launch(configs) if screening is None else launcher.launch_screened(configs, screening)
     print_summary(summary, store)

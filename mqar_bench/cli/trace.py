@@ -62,7 +62,8 @@ def trace(
         typer.Option(metavar="L.H,L.H", help="Layer and head of each panel. Default: up to four that differ most."),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Weights to load, or to save once trained. Default: in --out.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights to load, or to save once trained. Default: kept ones, or in --out."),
     ] = None,
     results: Results = Path("results"),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files, in one of the run.")] = Path(
@@ -72,8 +73,9 @@ def trace(
 ) -> None:
     """Record which slots a RAM-Net reads and writes, and draw it: the figures `traces` and `cache`.
 
-    Records hold no weights, so the run is trained again from its config: to the same bits on the same machine. The
-    weights are kept beside the trace for the next time. Settings are changed as `mqar-bench run` takes them.
+    The model is that of the weights which the run has kept (--save-weights). Where it has not, the run is trained again
+    from its config, to the same bits on the same machine, and its weights are kept beside the trace. Settings are
+    changed as `mqar-bench run` takes them.
     """
     import plots
     from mqar_bench.analysis.trace import build_setting, ramnet_layers, record, save_trace
@@ -81,6 +83,7 @@ def trace(
     from mqar_bench.config.overrides import parse_pairs
     from mqar_bench.launching.checkpoints import Checkpoints
     from mqar_bench.records.store import Store
+    from mqar_bench.records.weights import find_weights
     from mqar_bench.training.device import pick_device
     from mqar_bench.training.weights import load_weights, save_weights
 
@@ -101,16 +104,17 @@ def trace(
     if example + count > there:
         raise UsageError(f"{setting} has examples 0 to {there - 1}: there are no {count} from {example} on")
     try:
-        pick_device(config.train.device)
+        device = pick_device(config.train.device)
     except ValueError as error:
         raise UsageError(str(error)) from error
     kept.check_writable(config)
     folder = kept.folder(config) / config.run_id
     path = folder / "trace.npz"
-    weights = folder / "weights.pt" if weights is None else weights
+    weights = weights or find_weights(store, [config]).get(config.run_id, folder / "weights.safetensors")
     try:
         if weights.exists():
-            model, provenance = load_weights(weights, config)
+            model, loaded = load_weights(weights, device, config)
+            provenance = loaded.result.provenance
         else:
             with terminate_as_interrupt():
                 model, result = _train(config, store, kept, quiet)
@@ -192,6 +196,7 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
                 partial(watcher.progress, config.run_id),
                 save=partial(checkpoints.write, config),
                 save_every=SAVE_SECONDS,
+                keep=True,
             )
             if problem:
                 watcher.note(config.run_id, f"starts from scratch: {problem}")
@@ -222,6 +227,6 @@ def _announce(config: RunConfig, known: RunResult | None, store: Store) -> str:
 
     seconds, again = Durations(store.results()[0]).expect(config), ""
     if known is not None and known.status == "done":
-        seconds, again = known.seconds, " again from its config, as its record holds no weights"
+        seconds, again = known.seconds, " again from its config, as its weights were not kept"
     expected = "" if seconds is None else f"; it takes about {seconds:.0f} s, by the records"
     return f"training run {config.run_id}{again}{expected}"

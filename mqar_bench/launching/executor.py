@@ -15,13 +15,15 @@ from mqar_bench.training.session import Progress
 class Task:
     """A run to execute: from scratch, or from a checkpoint; for at most so many seconds, if a number is given.
 
-    ``save_every`` is the number of seconds from one checkpoint to the next; ``None`` for the usual one.
+    ``save_every`` is the number of seconds from one checkpoint to the next; ``None`` for the usual one. With
+    ``save_weights`` the trained weights are told before the record.
     """
 
     config: RunConfig
     checkpoint: bytes | None = None
     seconds: float | None = None
     save_every: float | None = None
+    save_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ class Saved:
 
     checkpoint: bytes
     fraction: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run is over, and these are the bytes of its file of weights; its record comes next."""
+
+    weights: bytes
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Note:
 
 
 #: The last three end a run.
-Event = Begun | Progress | Saved | Note | Paused | Lost | RunResult
+Event = Begun | Progress | Saved | Trained | Note | Paused | Lost | RunResult
 
 Tell = Callable[[str, Event], None]
 

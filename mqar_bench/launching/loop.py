@@ -12,7 +12,7 @@ from mqar_bench.config import RunConfig
 from mqar_bench.launching.budget import Budget, Durations
 from mqar_bench.launching.checkpoints import Checkpoints
 from mqar_bench.launching.claims import Claims
-from mqar_bench.launching.executor import Begun, Event, Executor, GaveUp, Lost, Note, Paused, Saved, Task
+from mqar_bench.launching.executor import Begun, Event, Executor, GaveUp, Lost, Note, Paused, Saved, Task, Trained
 from mqar_bench.launching.watcher import Watcher
 from mqar_bench.launching.worker import failure
 from mqar_bench.records.result import RunResult, ScreenRecord, now
@@ -30,7 +30,7 @@ class Run:
     """A run that is not over yet.
 
     ``lost`` has a line for each attempt that was lost, of which ``tries`` were not for the loss of all that ran; in one
-    of them the run was ``begun``, and in the last it had ``stepped``.
+    of them the run was ``begun``, and in the last it had ``stepped``. ``weights`` have come, and its record not yet.
     """
 
     config: RunConfig
@@ -38,6 +38,7 @@ class Run:
     tries: int = 0
     begun: bool = False
     stepped: bool = False
+    weights: bytes | None = None
 
     @property
     def id(self) -> str:
@@ -67,9 +68,12 @@ class Loop:
         budget: Budget | None,
         force: bool,
         screens: Mapping[str, ScreenRecord],
+        save_weights: bool = False,
+        retrain: bool = False,
     ) -> None:
         self.store, self.claims, self.workers, self.watcher = store, claims, workers, watcher
         self.known, self.retries, self.budget, self.force, self.screens = known, retries, budget, force, screens
+        self.save_weights, self.retrain = save_weights, retrain
         self.checkpoints = Checkpoints(store)
         self.durations = Durations()
         self.started = datetime.now(UTC)
@@ -144,15 +148,15 @@ class Loop:
         if problem:
             self.watcher.note(run.id, f"starts from scratch: {problem}")
         seconds = None if self.budget is None else self.budget.left
-        self.running[run.id], run.stepped = run, False
-        self.workers.submit(Task(run.config, checkpoint, seconds))
+        self.running[run.id], run.stepped, run.weights = run, False, None
+        self.workers.submit(Task(run.config, checkpoint, seconds, save_weights=self.save_weights))
 
     def _hear(self, run_id: str, event: Event) -> None:
         if isinstance(event, Note):
             self.watcher.note(run_id, event.text)
             return
         run = self.running[run_id]
-        if isinstance(event, Progress | Saved | Paused | RunResult) and not run.stepped:
+        if isinstance(event, Progress | Saved | Trained | Paused | RunResult) and not run.stepped:
             run.stepped = True
             self._record_undecided()  # it was not the machine, then
             self.stopped = ""
@@ -163,6 +167,8 @@ class Loop:
                 self.watcher.progress(run_id, event)
             case Saved():
                 self._save(run, event.checkpoint)
+            case Trained():
+                run.weights = event.weights
             case Paused():
                 self._save(run, event.checkpoint)
                 self._drop(run)
@@ -226,6 +232,8 @@ class Loop:
 
     def _record(self, run: Run, result: RunResult) -> None:
         result = result.model_copy(update={"retries": tuple(run.lost), "screen": self.screens.get(run.id)})
+        if result.status == "done" and run.weights is not None:  # first, so that no record lacks them
+            self.store.write_weights(run.config, run.weights)
         if result.status == "done" or result.run_id not in self.known:
             self.store.write(result)
         self.checkpoints.remove(run.config)  # of a failed run too: what made it fail may be in it
@@ -256,11 +264,16 @@ class Loop:
         """The record that another process has written of a run since this launch began: of a failure too."""
         result = self.store.own(run.config)
         if result is None or result.status == "done":
-            return result
+            return None if self.retrain and not self._has_weights(run) else result
         ended = datetime.fromisoformat(result.provenance.started_at) + timedelta(seconds=result.seconds)
         return result if ended > self.started else None
 
+    def _has_weights(self, run: Run) -> bool:
+        return self.store.weights(run.config).is_file()
+
     def _accept(self, run: Run, result: RunResult) -> None:
         self.claims.release(run.config)
+        if self.save_weights and result.status == "done" and not self._has_weights(run):
+            self.watcher.note(run.id, "was done by another process, which kept no weights")
         (self.elsewhere if result.status == "done" else self.failed).append(result)
         self.watcher.finish(result)

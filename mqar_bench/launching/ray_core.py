@@ -22,8 +22,9 @@ from mqar_bench.launching.worker import failure
 from mqar_bench.records.result import RunResult, now
 from mqar_bench.training.data import shared_data
 
-#: Of a task: config in JSON, checkpoint, seconds, when these are over by ``time.time()``, and how often to save.
-PlainTask = tuple[str, bytes | None, float | None, float | None, float | None]
+#: Of a task: config in JSON, checkpoint, seconds, when these are over by ``time.time()``, how often to save, and
+#: whether to tell the weights.
+PlainTask = tuple[str, bytes | None, float | None, float | None, float | None, bool]
 
 POLL_SECONDS = 0.5
 #: How old the count of a cluster's machines may be.
@@ -123,7 +124,8 @@ class RayExecutor:
     def submit(self, task: Task) -> None:
         self._check_alive()
         ends = None if task.seconds is None else time.time() + task.seconds
-        plain = (task.config.model_dump_json(), task.checkpoint, task.seconds, ends, task.save_every)
+        config = task.config.model_dump_json()
+        plain = (config, task.checkpoint, task.seconds, ends, task.save_every, task.save_weights)
         events = self._task.remote(self._paths, plain, self._share(task.config.data), self._cpus, self._gpus)
         self._running[events] = (task, now(), time.monotonic())
 

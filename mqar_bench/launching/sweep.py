@@ -16,6 +16,7 @@ from mqar_bench.launching.loop import Loop
 from mqar_bench.launching.watcher import Silent, Watcher
 from mqar_bench.records.result import RunResult, ScreenRecord
 from mqar_bench.records.store import Store
+from mqar_bench.records.weights import find_weights
 
 EXECUTORS = ("ray", "inline")
 RETRIES = 2
@@ -51,6 +52,8 @@ def launch(
     budget: Budget | None = None,
     force: bool = False,
     screens: Mapping[str, ScreenRecord] | None = None,
+    save_weights: bool = False,
+    retrain_without_weights: bool = False,
     watcher: Watcher | None = None,
 ) -> Summary:
     """Execute the runs that are not done yet, in the order given; a failed run does not stop the others.
@@ -74,6 +77,9 @@ def launch(
         budget: when to stop: runs under way are stopped with a checkpoint, none is begun that would not fit.
         force: execute also what is done. A record that is done is replaced only by another such.
         screens: how runs were chosen among others, for their records, by run id.
+        save_weights: keep the trained weights of each run that is executed, beside its record and written before it.
+            Of runs that are done already and have none it is only said how many they are.
+        retrain_without_weights: the same, and train these again.
         watcher: told how it goes.
 
     Raises:
@@ -94,9 +100,13 @@ def launch(
     known |= _rescreen(store, known, screens or {})
     if not force:
         known |= _adopt(store, [c for c in wanted.values() if c.run_id not in known], screens or {})
-    skipped = () if force else tuple(known[run_id] for run_id in wanted if run_id in known)
-    waiting = [c for c in wanted.values() if force or c.run_id not in known]
-    if not waiting:
+    save_weights = save_weights or retrain_without_weights
+    bare = _without_weights(store, known, wanted) if save_weights and not force else set()
+    again = set(wanted) if force else bare if retrain_without_weights else set()
+    screens = {run_id: screen for run_id in again & bare if (screen := known[run_id].screen)} | dict(screens or {})
+    skipped = tuple(known[run_id] for run_id in wanted if run_id in known and run_id not in again)
+    waiting = [c for c in wanted.values() if c.run_id in again or c.run_id not in known]
+    if not waiting and not bare:
         return Summary(skipped=skipped)
     for config in {store.folder(config): config for config in waiting}.values():
         store.check_writable(config)
@@ -106,9 +116,26 @@ def launch(
         watcher = watcher or Silent()
         stack.enter_context(closing(watcher))
         watcher.start(tuple(wanted.values()), len(skipped))
+        if bare:
+            watcher.note("", _describe_bare(len(bare), retrain_without_weights))
+        if not waiting:
+            return Summary(skipped=skipped)
         claims = stack.enter_context(closing(Claims(store)))
         workers = stack.enter_context(closing(_make(executor, waiting, address, jobs, cpus_per_run, gpus_per_run)))
-        loop = Loop(waiting, store, claims, workers, watcher, known, retries, budget, force, screens or {})
+        loop = Loop(
+            waiting,
+            store,
+            claims,
+            workers,
+            watcher,
+            known,
+            retries,
+            budget,
+            force,
+            screens,
+            save_weights,
+            retrain_without_weights,
+        )
         loop.durations = Durations(known.values())
         loop.run()
     return Summary(
@@ -145,6 +172,19 @@ def _rescreen(
             renewed[run_id] = result.model_copy(update={"screen": screen})
             store.write(renewed[run_id])
     return renewed
+
+
+def _without_weights(store: Store, known: Mapping[str, RunResult], wanted: Mapping[str, RunConfig]) -> set[str]:
+    """The runs that are done and whose weights are nowhere in the store, by run id."""
+    done = [config for run_id, config in wanted.items() if run_id in known]
+    return {config.run_id for config in done} - find_weights(store, done).keys()
+
+
+def _describe_bare(count: int, retrain: bool) -> str:
+    runs = "1 run that is done has" if count == 1 else f"{count} runs that are done have"
+    left = "left" if count == 1 else "left as they are"
+    what = "trained again" if retrain else f"{left}; --retrain-without-weights trains {'it' if count == 1 else 'them'}"
+    return f"{runs} no weights: {what}"
 
 
 def _adopt(store: Store, configs: Sequence[RunConfig], screens: Mapping[str, ScreenRecord]) -> dict[str, RunResult]:

@@ -12,14 +12,15 @@ import torch
 
 from mqar_bench.basics.errors import describe
 from mqar_bench.config import RunConfig
-from mqar_bench.launching.executor import Begun, Event, Note, Paused, Saved, Task
+from mqar_bench.launching.executor import Begun, Event, Note, Paused, Saved, Task, Trained
 from mqar_bench.launching.share import Arrays, from_arrays
 from mqar_bench.records.result import RunResult, now, provenance
 from mqar_bench.training.checkpoint import CheckpointError
 from mqar_bench.training.data import TaskData
 from mqar_bench.training.device import pick_device
-from mqar_bench.training.loop import run
+from mqar_bench.training.loop import fit
 from mqar_bench.training.session import Progress, Stopped
+from mqar_bench.training.weights import encode_weights
 
 #: A run that is lost begins again from a state at most this old.
 SAVE_SECONDS = 30.0
@@ -49,7 +50,7 @@ def execute(task: Task, threads: int | None, tell: Callable[[Event], None], data
         return task.seconds is not None and time.monotonic() - started > task.seconds
 
     def train(checkpoint: bytes | None) -> RunResult:
-        return run(
+        model, result = fit(
             config,
             report,
             checkpoint=checkpoint,
@@ -57,7 +58,11 @@ def execute(task: Task, threads: int | None, tell: Callable[[Event], None], data
             save_every=SAVE_SECONDS if task.save_every is None else task.save_every,
             stop=is_over,
             data=data,
+            keep=task.save_weights,
         )
+        if task.save_weights:
+            tell(Trained(encode_weights(model, result)))
+        return result
 
     ended: Event
     try:
@@ -97,6 +102,7 @@ def serve(
     seconds: float | None,
     ends: float | None,
     save_every: float | None,
+    save_weights: bool,
     arrays: Arrays,
     threads: int,
     gpus: float,
@@ -109,7 +115,8 @@ def serve(
         seconds = min(seconds, ends - time.time())
     if 0 < gpus < 1 and torch.cuda.is_available():  # Ray packs runs on a GPU, but does not divide its memory
         torch.cuda.set_per_process_memory_fraction(gpus)
-    yield from stream(Task(config, checkpoint, seconds, save_every), threads, from_arrays(config.data, arrays))
+    task = Task(config, checkpoint, seconds, save_every, save_weights)
+    yield from stream(task, threads, from_arrays(config.data, arrays))
 
 
 def failure(

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mqar_bench.basics.files import write_atomically
+from mqar_bench.records.carry import Carrier
 from mqar_bench.records.differ import Difference, find_difference
 from mqar_bench.records.result import RunResult
-from mqar_bench.records.store import Entry, Key, Store, StoreError, read_file
+from mqar_bench.records.store import WEIGHTS, Entry, Key, Store, StoreError, read_file
 
 #: Locked while a store is packed, and removed after.
 LOCK = ".packing"
@@ -33,12 +34,13 @@ class Conflict:
 
 @dataclass
 class Merged:
-    """What became of the records of an import, each in one of these."""
+    """What became of the records of an import, each in one of these; ``weights`` are the files that came with them."""
 
     new: int = 0
     same: int = 0
     mended: int = 0
     kept: int = 0
+    weights: int = 0
     conflicts: list[Conflict] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -54,6 +56,9 @@ def merge(store: Store, sources: Iterable[Path], *, replace: bool = False, dry_r
     done here is not needed (``kept``). Two done ones are the ``same`` where accuracy, settings and epochs are, but for
     rounding (``find_difference``), else in conflict: the one that is here stays, unless ``replace``. Two failed ones
     count as the same.
+
+    Weights come with the record that they belong to, and to one that is the same here and has none. Those of a record
+    that is replaced go with it.
 
     Args:
         store: where to; only the record of the same run is ever touched.
@@ -71,9 +76,12 @@ def merge(store: Store, sources: Iterable[Path], *, replace: bool = False, dry_r
         _check_source(source, store.root)
     merged = Merged()
     there = {(r.config.sweep, r.config.scale, r.run_id): r for r in store.results()[0]}
+    weights = Carrier(store, there.values(), merged.problems, dry_run)
     brought: set[Key] = set()
     for source in sources:
-        for entry in _read_source(source, merged.problems):
+        entries = _read_source(source, merged.problems)
+        weights.open(source, entries)
+        for entry in entries:
             here, imported = there.get(entry.key), entry.result
             if here is None:
                 merged.new += 1
@@ -84,16 +92,19 @@ def merge(store: Store, sources: Iterable[Path], *, replace: bool = False, dry_r
                 continue
             elif imported.status == "failed" or (difference := find_difference(here, imported)) is None:
                 merged.same += 1
+                weights.fill(imported)
                 continue
             else:
                 wins = replace and entry.key not in brought
                 merged.conflicts.append(Conflict(here, imported, difference, entry.path, wins))
                 if not wins:
                     continue
+            weights.bring(imported, replaces=here is not None)
             if not dry_run:
                 store.write(imported)
             there[entry.key] = imported
             brought.add(entry.key)
+    merged.weights = weights.count
     return merged
 
 
@@ -136,8 +147,8 @@ def pack(
     The file has a line of compact JSON a run, the values as they were, in the order of ``Store.results``; packing again
     changes nothing. Loose records are those directly in the folder that runs are written to. They are deleted when the
     file is on disk and has been read back, those too that lost against a better record of their run, and the folder
-    if that leaves it empty. Whatever else is in there stays, checkpoints too, and so do lines of the file that are no
-    records. Killed at any moment, every record is there, some in both forms.
+    if that leaves it empty. Whatever else is in there stays, checkpoints and weights too, and so do lines of the file
+    that are no records. Killed at any moment, every record is there, some in both forms.
 
     ``Store.results`` gives the same before and after. So a run stays loose that has a file elsewhere below the root as
     well, to which a line would give way.
@@ -224,8 +235,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether it is neither hidden, nor on its way, nor a checkpoint, nor something that reading has a word for."""
-    return path.is_file() and path.name[0] != "." and path.suffix not in (".tmp", ".ckpt", ".json", ".jsonl")
+    """Whether it is neither hidden, nor on its way, nor a run's, nor something that reading has a word for."""
+    return path.is_file() and path.name[0] != "." and path.suffix not in (".tmp", ".ckpt", ".json", ".jsonl", WEIGHTS)
 
 
 def _remove(entry: Entry) -> None:

@@ -23,6 +23,8 @@ from mqar_bench.config import RunConfig, content_id
 from mqar_bench.records.result import SCHEMA_VERSION, RunResult
 from mqar_bench.records.upgrade import STEPS, upgrade
 
+#: What the file of a run's weights ends in.
+WEIGHTS = ".safetensors"
 #: Which run a record is of: sweep, scale and run id.
 Key = tuple[str, str, str]
 
@@ -58,6 +60,10 @@ class Store:
     def folder(self, config: RunConfig) -> Path:
         return self.root / f"{config.sweep}-{config.scale}"
 
+    def weights(self, config: RunConfig) -> Path:
+        """Where the trained weights of a run are written, if they are kept; ``records.weights`` finds them."""
+        return self.folder(config) / f"{config.run_id}{WEIGHTS}"
+
     def packed(self, config: RunConfig) -> Path:
         """Where the record of a run lies once its sweep is packed."""
         return self.root / f"{config.sweep}-{config.scale}.jsonl"
@@ -69,8 +75,8 @@ class Store:
     def own(self, config: RunConfig) -> RunResult | None:
         """The record at the place where this run's is written: one file read, nothing else looked at."""
         try:
-            result = _parse(self.path(config).read_bytes())
-        except (_NotARecord, OSError):
+            result = parse_record(self.path(config).read_bytes())
+        except (NotARecord, OSError):
             return None
         return result if _key(result) == (config.sweep, config.scale, config.run_id) else None
 
@@ -121,9 +127,9 @@ class Store:
         Packed sweeps come last, and are looked for when everything else has been read: what vanishes meanwhile because
         it is being packed is met there.
         """
-        for path in _files(self.root, ".json", problems):
+        for path in list_files(self.root, ".json", problems):
             yield from read_file(path, problems)
-        for path in _files(self.root, ".jsonl", []):  # what folders cannot be read has been said
+        for path in list_files(self.root, ".jsonl", []):  # what folders cannot be read has been said
             yield from read_file(path, problems)
 
     def best(self, entries: Iterable[Entry]) -> list[Entry]:
@@ -162,6 +168,19 @@ class Store:
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
         return path
 
+    def write_weights(self, config: RunConfig, weights: bytes) -> Path:
+        """Write a run's trained weights likewise.
+
+        Raises:
+            StoreError: the folder cannot be written, or the disk is full.
+        """
+        path = self.weights(config)
+        try:
+            write_atomically(path, weights)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        return path
+
     def check_writable(self, config: RunConfig) -> None:
         """Find out before training, not after it, that a record of this run could not be written.
 
@@ -181,7 +200,7 @@ class Store:
 def read_file(path: Path, problems: list[str]) -> Iterator[Entry]:
     """The records in a file: one in a ``.json``, one a line in a ``.jsonl``; ``problems`` gets a line for what is none.
 
-    What `mqar-bench perf` wrote is passed over.
+    What `mqar-bench perf` and `mqar-bench evaluate` wrote is passed over.
     """
     try:
         if path.exists() and not path.is_file():  # a folder, or a pipe that nobody may ever write to
@@ -196,14 +215,16 @@ def read_file(path: Path, problems: list[str]) -> Iterator[Entry]:
         texts = [(n, line) for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     for n, text in texts:
         try:
-            yield Entry(_parse(text), path, n, text)
+            yield Entry(parse_record(text), path, n, text)
         except _Measurement:
             continue
-        except _NotARecord as error:
+        except NotARecord as error:
             problems.append(f"{path}{f':{n}' if n else ''}: {_one_line(str(error))}")
 
 
-def _files(root: Path, ending: str, problems: list[str]) -> list[Path]:
+def list_files(root: Path, ending: str, problems: list[str]) -> list[Path]:
+    """What there is below a folder with such an ending; ``problems`` gets a line for each folder that is closed."""
+
     def report(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             problems.append(f"{error.filename}: cannot be read: {error.strerror or error}")
@@ -212,35 +233,40 @@ def _files(root: Path, ending: str, problems: list[str]) -> list[Path]:
     return sorted(Path(folder, n) for folder, folders, files in walk for n in (*folders, *files) if n.endswith(ending))
 
 
-class _NotARecord(ValueError):
+class NotARecord(ValueError):
     """Why a text is no record."""
 
 
-class _Measurement(_NotARecord):
-    """What `mqar-bench perf` wrote: no run's record, and at home here all the same."""
+class _Measurement(NotARecord):
+    """What `mqar-bench perf` or another command wrote: no run's record, and at home here all the same."""
 
 
-def _parse(text: bytes) -> RunResult:
+def parse_record(text: bytes) -> RunResult:
+    """The record in a JSON text, in today's form and under today's id.
+
+    Raises:
+        NotARecord: there is none.
+    """
     try:
         return _to_result(_to_values(text))
     except RecursionError:
-        raise _NotARecord("nested too deeply for a record of a run") from None
+        raise NotARecord("nested too deeply for a record of a run") from None
 
 
 def _to_values(text: bytes) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise _NotARecord(f"not JSON, or cut off ({error})" if text.strip() else "empty") from None
-    for what in ("bench", "perf", "soak"):
+        raise NotARecord(f"not JSON, or cut off ({error})" if text.strip() else "empty") from None
+    for what in ("bench", "evaluation", "perf", "soak"):
         if isinstance(values, dict) and f"{what}_schema_version" in values:
             raise _Measurement(f"measurements of {what}")
     if not isinstance(values, dict) or "schema_version" not in values:
-        raise _NotARecord("not a record of a run (no schema_version)")
+        raise NotARecord("not a record of a run (no schema_version)")
     version = values["schema_version"]
     if version != SCHEMA_VERSION and (type(version) is not int or version not in STEPS):
         version = reprlib.repr(version)
-        raise _NotARecord(f"a record of schema version {version}; this program reads {SCHEMA_VERSION}")
+        raise NotARecord(f"a record of schema version {version}; this program reads {SCHEMA_VERSION}")
     return values
 
 
@@ -250,9 +276,9 @@ def _to_result(values: dict[str, Any]) -> RunResult:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise _NotARecord(f"not a record of a run ({where}: {first['msg']})") from None
+        raise NotARecord(f"not a record of a run ({where}: {first['msg']})") from None
     if content_id(values["config"]) != result.run_id:
-        raise _NotARecord(f"its config does not give its run_id {result.run_id} (edited?)")
+        raise NotARecord(f"its config does not give its run_id {result.run_id} (edited?)")
     result = upgrade(result, values["schema_version"])
     # A setting added since the record was written has its default in it: same run, another hash today.
     return result.model_copy(update={"run_id": result.config.run_id})

@@ -24,9 +24,10 @@ from mqar_bench.config.check import check_methods, check_sizes, raising
 from mqar_bench.training.checkpoint import read_back
 from mqar_bench.training.data import TaskData
 from mqar_bench.training.model import Block, LanguageModel, auxiliary_losses, count_parameters
+from mqar_bench.training.weights import check_tensors
 
 
-def check_model(model: LanguageModel, config: RunConfig, data: TaskData, saved: bool) -> None:
+def check_model(model: LanguageModel, config: RunConfig, data: TaskData, saved: bool, kept: bool = False) -> None:
     """Whether every mixer of a model does what training, scoring, checkpoints and the record will ask of it.
 
     Args:
@@ -34,6 +35,7 @@ def check_model(model: LanguageModel, config: RunConfig, data: TaskData, saved: 
         config: the run.
         data: its task data.
         saved: whether checkpoints may be taken.
+        kept: whether the trained weights are to be kept.
 
     Raises:
         MixerError: one does not; one line that names the mixer and the method.
@@ -45,6 +47,8 @@ def check_model(model: LanguageModel, config: RunConfig, data: TaskData, saved: 
         try:
             check_methods(block.sequence_mixer, name)
             check_sizes(block.sequence_mixer, name, config.sequence_length)
+            if kept:
+                _check_tensors(block.sequence_mixer, name)
             if type(block.sequence_mixer).__module__.partition(".")[0] != mixers.__name__:
                 _rehearse(block, layer, config, data, saved)
         except MixerError as error:
@@ -93,6 +97,13 @@ def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved
                 raise MixerError(f"mixer {name!r}: {error}") from None
             with raising(name, "load_state_dict, given what a checkpoint holds,"):
                 mixer.load_state_dict(state)
+
+
+def _check_tensors(mixer: nn.Module, name: str) -> None:
+    try:
+        check_tensors(mixer.state_dict())
+    except TypeError as error:
+        raise MixerError(f"mixer {name!r}: {error}") from None
 
 
 def _input(block: Block, batch: int, length: int) -> Tensor:

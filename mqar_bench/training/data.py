@@ -75,6 +75,12 @@ def build_data(config: DataConfig) -> TaskData:
     return TaskData(config, train, validation, _build(config.test, seeds[:tested], config))
 
 
+def build_test(config: DataConfig) -> TaskData:
+    """The test segments of ``build_data``, to the bit, and no others: for scoring alone."""
+    _, seeds = segment_seeds(config.seed, len(config.train), len(config.test))
+    return TaskData(config, (), (), _build(config.test, seeds, config))
+
+
 @lru_cache(maxsize=2)
 def shared_data(config: DataConfig) -> TaskData:
     """``build_data``, kept for the next run of this process with the same data."""

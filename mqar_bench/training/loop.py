@@ -48,6 +48,7 @@ def fit(
     save_every: float = 30.0,
     stop: Callable[[], bool] | None = None,
     data: TaskData | None = None,
+    keep: bool = False,
 ) -> tuple[LanguageModel, RunResult]:
     """Train ``config``, scoring the settings that guide training after every epoch, and the test settings at the end.
 
@@ -63,6 +64,7 @@ def fit(
         save_every: seconds; 0 saves after every step.
         stop: asked after every step and every batch of scoring whether to stop; not once the run is over.
         data: the task data of this config, where they are built already; default ``shared_data``.
+        keep: whether the model's weights are to be kept: a mixer of which ``encode_weights`` could not is refused.
 
     Returns:
         the trained model, in evaluation mode on the device of the run, and the record.
@@ -82,7 +84,7 @@ def fit(
     reset_peak_memory(device)
     with seeded(settings.seed, device):
         model = LanguageModel(config.model).to(device)
-        check_model(model, config, data, saved=save is not None or stop is not None)
+        check_model(model, config, data, saved=save is not None or stop is not None, kept=keep)
         optimizer = make_optimizer(model, settings)
         tally.total_steps = settings.max_epochs * data.count_batches(settings.batch_size)
         session = Session(config, model, optimizer, tally, Company(report, save, save_every, stop), checkpoint)

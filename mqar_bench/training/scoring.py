@@ -30,7 +30,7 @@ def evaluate(
     model.eval()
     right: dict[str, int] = {}
     scored: dict[str, int] = {}
-    room = settings.test_batch_tokens or settings.batch_size * max(segment.tokens.shape[1] for segment in data.train)
+    room = settings.test_batch_tokens or settings.batch_size * max(task.input_seq_len for task in data.config.train)
     batches = data.guide_batches if guides else data.test_batches
     for name, batch in batches(settings.test_batch_size, room):
         if between is not None and right:

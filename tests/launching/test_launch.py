@@ -14,7 +14,9 @@ from mqar_bench.launching.executor import Task
 from mqar_bench.launching.worker import stream
 from mqar_bench.records.result import ScreenRecord
 from mqar_bench.records.store import Store, StoreError
+from mqar_bench.training.loop import fit
 from mqar_bench.training.session import Progress
+from mqar_bench.training.weights import load_model
 from tests.launching.family import descendants, is_running
 from tests.launching.tiny import executed, tiny
 
@@ -249,7 +251,7 @@ def test_ray(store, my_mixers):
     good = [tiny(f"{my_mixers}.Base", rate=rate, epochs=2) for rate in (1e-3, 1e-2)]
     configs = [good[0], tiny(f"{my_mixers}.Broken"), tiny(f"{my_mixers}.Dies"), good[1]]
     watcher = Recorder()
-    summary = launch(configs, store, "ray", jobs=2, watcher=watcher)
+    summary = launch(configs, store, "ray", jobs=2, save_weights=True, watcher=watcher)
     assert outcome(summary) == (2, 0, 2) and watcher.closed
     assert {r.run_id for r in summary.done} == {config.run_id for config in good}
     assert store.read(configs[1]).error == "RuntimeError: this mixer"
@@ -266,6 +268,10 @@ def test_ray(store, my_mixers):
     assert {run_id for run_id, progress in reports if progress.fraction == 1} == {c.run_id for c in good}
     here = executed(good[0])
     assert [e.loss for e in store.read(good[0]).epochs] == [e.loss for e in here.epochs]  # as in this process
+    kept = {path.stem for path in store.root.rglob("*.safetensors")}
+    assert kept == {config.run_id for config in good}
+    model = fit(good[0])[0].state_dict()
+    assert all(torch.equal(v, model[k]) for k, v in load_model(store.weights(good[0])).state_dict().items())
     assert watcher.family  # the processes of Ray, none of which may be left
     deadline = time.monotonic() + 20
     while left := {pid for pid in watcher.family if is_running(pid)}:
