@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from mqar_bench.records.curves import Point
+from mqar_bench.records.curves import Point, epoch_means
 from plots import fig3
 from plots.axes import accuracy_axis, count
 from plots.lines import Line, series
@@ -59,22 +58,12 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     return tabulate(rows, frame, SWEEPS[0]).astype(whole | numbers)
 
 
-def _with_means(curve: Sequence[Point], epoch: int) -> list[tuple[Point, float | None]]:
-    """Each point with the mean accuracy over the steps of an ``epoch`` that end with it, by windows of training; None
-    where there are fewer, or it is of something else.
-
-    Segments that come one after another are of unequal difficulty: within an epoch accuracy goes up and down with them.
-    """
-    training = [point for point in curve if point.part == "training"]
-    begins = [0, *(point.step for point in training)]
-    means: dict[int, float] = {}
-    for i, last in enumerate(training):
-        if last.accuracy is None or last.step < epoch:
-            continue
-        inside = range(int(np.searchsorted(begins, last.step - epoch)), i + 1) or range(i, i + 1)
-        weights = [training[j].step - begins[j] for j in inside]
-        means[last.step] = float(np.average([training[j].accuracy for j in inside], weights=weights).round(5))
-    return [(point, means.get(point.step) if point.part == "training" else None) for point in curve]
+def _with_means(curve: Sequence[Point], epoch: int) -> Iterator[tuple[Point, float | None]]:
+    """Each point with its mean over an ``epoch`` of steps; None where there are fewer, or it is not of training."""
+    known = [point for point in curve if point.part == "training" and point.accuracy is not None]
+    means = dict(zip(known, epoch_means(known, [point.accuracy or 0.0 for point in known], epoch), strict=True))
+    for point in curve:
+        yield point, round(means[point], 5) if point in means and point.step >= epoch else None
 
 
 def figure(points: pd.DataFrame) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
@@ -29,6 +30,21 @@ def training_points(result: RunResult) -> list[Point]:
     ends = zip(accumulate(curve.steps), accumulate(curve.tokens), strict=True)
     means = zip(curve.loss, curve.accuracy, strict=True)
     return [Point("training", *end, *mean) for end, mean in zip(ends, means, strict=True)]
+
+
+def epoch_means(points: Sequence[Point], values: Sequence[float], epoch: int) -> list[float]:
+    """Means over the ``epoch`` steps that end with each point, or over all until there, by windows of training.
+
+    Segments that come one after another are of unequal difficulty: within an epoch values go up and down with them.
+    """
+    begins = [0, *(point.step for point in points)]
+    means, first = [], 0
+    for i, point in enumerate(points):
+        while first < i and begins[first] < point.step - epoch:
+            first += 1
+        steps = [points[j].step - begins[j] for j in range(first, i + 1)]
+        means.append(sum(n * value for n, value in zip(steps, values[first:], strict=False)) / sum(steps))
+    return means
 
 
 def guide_points(result: RunResult) -> list[Point]:
