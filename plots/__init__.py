@@ -29,6 +29,7 @@ _PLOTS = {
         "token_wise",
         "per_setting",
         "lr",
+        "curves",
         "cost",
         "published",
         "traces",

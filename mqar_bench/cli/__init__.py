@@ -1,7 +1,21 @@
 """The command line. Commands import what they need when they run, so that help comes at once."""
 
 # each adds its commands
-from mqar_bench.cli import doctor, evaluate, look, perf, reproduce, results, run, size, sweep, tasks, trace, zoology  # noqa: F401
+from mqar_bench.cli import (  # noqa: F401
+    doctor,
+    evaluate,
+    look,
+    perf,
+    reproduce,
+    results,
+    run,
+    size,
+    story,
+    sweep,
+    tasks,
+    trace,
+    zoology,
+)
 from mqar_bench.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -18,7 +18,10 @@ STARTED = time.monotonic()
 
 
 #: As help lists them: what one does with a benchmark, in that order.
-ORDER = ("sweep", "run", "results", "plot", "evaluate", "trace", "reproduce", "mixers", "state-size", "perf", "doctor")
+ORDER = (
+    "sweep", "run", "results", "show", "plot", "evaluate", "trace", "reproduce", "mixers", "state-size", "perf",
+    "doctor",
+)  # fmt: skip
 
 
 class Once:

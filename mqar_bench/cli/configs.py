@@ -66,13 +66,7 @@ def start_config(base: str | None, file: Path | None, record: str | None, store:
     from mqar_bench.config.overrides import read_config
 
     if base is not None:
-        if base.count("/") != 2:
-            raise UsageError(f"--base {base}: a run is given as SWEEP/SCALE/I, such as fig3/demo/0")
-        name, scale, index = base.split("/")
-        configs = load_sweep(name, scale)
-        if index not in map(str, range(len(configs))):
-            raise UsageError(f"--base {base}: the last part must be a run from 0 to {len(configs) - 1}")
-        return configs[int(index)]
+        return run_of_sweep(base, "--base ")
     if record is not None and Path(record).exists():
         file = Path(record)
     elif record is not None:
@@ -82,3 +76,16 @@ def start_config(base: str | None, file: Path | None, record: str | None, store:
             raise UsageError(f"{many} {record!r} in {store.root}")
         return found[0].config
     return RunConfig() if file is None else read_config(file)
+
+
+def run_of_sweep(place: str, option: str = "") -> RunConfig:
+    """The run that ``SWEEP/SCALE/I`` means, which is given to an ``option``; ``UsageError`` if there is none such."""
+    from mqar_bench.basics.errors import UsageError
+
+    if place.count("/") != 2:
+        raise UsageError(f"{option}{place}: a run is given as SWEEP/SCALE/I, such as fig3/demo/0")
+    name, scale, index = place.split("/")
+    configs = load_sweep(name, scale)
+    if index not in map(str, range(len(configs))):
+        raise UsageError(f"{option}{place}: the last part must be a run from 0 to {len(configs) - 1}")
+    return configs[int(index)]

@@ -82,7 +82,7 @@ def plot(
     records = _on_data(records, data) if data else records
     for what, count in Counter(what for result in records for what in result.config.ignored).items():
         print(f"note: {count} of {len(records)} runs leave out {what}", file=sys.stderr)
-    _draw(name, to_frame(records), out, columns)
+    _draw(name, to_frame(records, curves=True), out, columns)
 
 
 @app.command(name="mixers", epilog="**Examples**\n\nmqar-bench mixers\n\nmqar-bench mixers ramnet")

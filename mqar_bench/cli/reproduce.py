@@ -158,7 +158,7 @@ def _section(store: Store, all_records: list[RunResult], name: str, scale: str) 
     if not done:
         print(f"{name}: no run is done", file=sys.stderr)
         return None
-    frame = to_frame(records)
+    frame = to_frame(records, curves=True)
     try:
         table = plots.table(name, frame)
     except ValueError as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mqar_bench.records.archive import Conflict
     from mqar_bench.records.result import RunResult
+    from mqar_bench.records.store import Entry
 
 #: What `mqar-bench results` does where its first word is none of its commands.
 DEFAULT = "list"
@@ -193,11 +194,18 @@ def pack(
 
 def read_records(root: Path, name: str | None, scale: str | None) -> list[RunResult]:
     """The records asked for; what is no record is named on standard error."""
+    return _choose([entry.result for entry in read_entries(root)], root, name, scale)
+
+
+def read_entries(root: Path) -> list[Entry]:
+    """All records with where they lie, of several of one run the one that counts; what is no record is named on
+    standard error."""
     from mqar_bench.records.store import Store
 
-    records, problems = Store(root).results()
+    store, problems = Store(root), list[str]()
+    best = store.best(store.entries(problems))
     _name_skipped(problems)
-    return _choose(records, root, name, scale)
+    return best
 
 
 def _choose(records: list[RunResult], root: Path, name: str | None, scale: str | None) -> list[RunResult]:

@@ -103,6 +103,11 @@ class DataConfig(Frozen):
         return (*self.train, *self.validation, *self.test)
 
     @property
+    def epoch_tokens(self) -> int:
+        """Tokens that a model sees in an epoch of training."""
+        return sum(task.num_examples * task.input_seq_len for task in self.train)
+
+    @property
     def guides(self) -> tuple[AnyTask, ...]:
         """The settings that are scored after every epoch."""
         return self.validation or self.test

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import torch
+from pydantic import model_validator
 
 from mqar_bench.basics.frozen import Frozen
 from mqar_bench.basics.machine.hardware import device_name
@@ -24,6 +25,26 @@ class Epoch(Frozen):
     loss: float
     accuracy: float
     settings: dict[str, float]
+
+
+class Curve(Frozen):
+    """Training step by step: means over windows of steps, 200 of them at most (``training.curve`` says which).
+
+    ``steps`` and ``tokens`` are how many each window has, ``loss`` is the mean of its steps, ``accuracy`` the share of
+    supervised positions answered right at its 1st, 5th, 9th ... step: in training, so of the weights before the step
+    and with dropout. Means have five significant digits.
+    """
+
+    steps: tuple[int, ...]
+    tokens: tuple[int, ...]
+    loss: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Curve:
+        if len({len(self.steps), len(self.tokens), len(self.loss), len(self.accuracy)}) > 1:
+            raise ValueError("a curve has one number of each kind a window")
+        return self
 
 
 class Provenance(Frozen):
@@ -57,7 +78,8 @@ class RunResult(Frozen):
     """The record of a run. Sizes are elements per sequence; seconds are wall time, over all pieces of the run.
 
     ``resumed`` is how often training went on from a checkpoint, ``retries`` has a line for every attempt that was
-    lost. A failed run is ``lost`` where it did not fail itself: its process or machine died.
+    lost. ``curve`` is missing where a run failed, and in records of before there was one. A failed run is ``lost``
+    where it did not fail itself: its process or machine died.
     """
 
     schema_version: Literal[4] = 4
@@ -66,6 +88,7 @@ class RunResult(Frozen):
     config: RunConfig
     provenance: Provenance
     epochs: tuple[Epoch, ...] = ()
+    curve: Curve | None = None
     accuracy: float | None = None
     settings: dict[str, float] = {}
     state_size: int | None = None

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from mqar_bench.config import RunConfig, setting_names
-from mqar_bench.records.capacity import find_capacity, recalled_pairs
+from mqar_bench.records.capacity import RECALLED, find_capacity, recalled_pairs
+from mqar_bench.records.curves import guide_points, steps_tokens_to, training_points
 from mqar_bench.records.result import RunResult
 from mqar_bench.tasks import MQARConfig
 
@@ -18,13 +19,16 @@ LEADING = (
     "run_id", "sweep", "scale", "mixer", "stack", "variant", "data", "d_model", "n_layers", "state_size",
     "active_state_size", "num_parameters", "learning_rate", "seed", "accuracy", "guide_accuracy", "best_accuracy",
     "guided_by", "capacity", "censored", "recalled_pairs", "rise", "screened", "edge", "status", "epochs", "steps",
-    "steps_to_90", "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes", "sequence_length",
-    "vocab_size", "batch_size",
+    "steps_to_90", "tokens_to_90", "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes",
+    "sequence_length", "vocab_size", "batch_size",
 )  # fmt: skip
 TRAILING = ("device", "threads", "git_commit", "ignored", "error")
 
 #: Integers that a run may lack; the others are never missing.
-_GAPPED = ("state_size", "active_state_size", "num_parameters", "screened", "steps_to_90", "peak_memory_bytes")
+_GAPPED = (
+    "state_size", "active_state_size", "num_parameters", "screened", "steps_to_90", "tokens_to_90",
+    "peak_memory_bytes",
+)  # fmt: skip
 _NUMBERS = (
     "accuracy", "guide_accuracy", "best_accuracy", "capacity", "recalled_pairs", "rise", "tokens_per_second",
 )  # fmt: skip
@@ -33,7 +37,7 @@ _NUMBERS = (
 LAST = 0.2
 
 
-def to_frame(results: Iterable[RunResult]) -> pd.DataFrame:
+def to_frame(results: Iterable[RunResult], curves: bool = False) -> pd.DataFrame:
     """One row a run, in the order given.
 
     Columns: ``LEADING``; ``accuracy/<setting>``, the accuracy on each test setting; the options of the mixers as the
@@ -46,14 +50,17 @@ def to_frame(results: Iterable[RunResult]) -> pd.DataFrame:
 
     ``accuracy`` is on the test settings, ``guide_accuracy`` on those that guide training, of which ``guided_by`` says
     the kind: ``validation``, or ``test`` where the two are one, as in Zoology. ``best_accuracy`` is the highest of any
-    epoch on them, ``steps_to_90`` the number of steps after the first epoch that ended with at least 0.9 on them, and
-    ``rise`` what they gained in the last fifth of all steps (missing with fewer than five epochs; 0 where training
-    stopped early, being good enough). ``capacity``, ``censored`` and ``recalled_pairs`` are of ``records.capacity``, of
-    runs on MQAR. ``screened`` counts the learning rates that the run's was chosen from, and ``edge`` says whether it is
-    the ``lowest`` or ``highest`` of them; both are missing where it was not. Sizes are elements per sequence;
-    ``ignored`` is what a run leaves out of what it was meant to be, ``error`` is the first line. What a run does not
-    have is missing (NaN or NA).
+    epoch on them, ``steps_to_90`` and ``tokens_to_90`` are the steps and the tokens seen after the first epoch that
+    ended with at least 0.9 on them, and ``rise`` is what they gained in the last fifth of all steps (missing with fewer
+    than five epochs; 0 where training stopped early, being good enough). ``capacity``, ``censored`` and
+    ``recalled_pairs`` are of ``records.capacity``, of runs on MQAR. ``screened`` counts the learning rates that the
+    run's was chosen from, and ``edge`` says whether it is the ``lowest`` or ``highest`` of them; both are missing where
+    it was not. Sizes are elements per sequence; ``ignored`` is what a run leaves out of what it was meant to be,
+    ``error`` is the first line. What a run does not have is missing (NaN or NA).
+
+    With ``curves`` there is a last column ``curve``, for figures: a tuple of ``records.curves.Point`` a run.
     """
+    results = list(results)
     rows = [_row(result) for result in results]
     varying = list(dict.fromkeys(name for row in rows for name in row if name not in LEADING + TRAILING))
     settings = [name for name in varying if name.startswith("accuracy/")]
@@ -61,11 +68,16 @@ def to_frame(results: Iterable[RunResult]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=[*LEADING, *settings, *options, *TRAILING])
     kinds = {**dict.fromkeys(_GAPPED, "Int64"), **dict.fromkeys(_NUMBERS, "float64")}
     whole = {name: "Int64" for name in options if all(_is_whole(row.get(name)) for row in rows)}
-    return frame.astype({**kinds, **whole})
+    frame = frame.astype({**kinds, **whole})
+    if curves:
+        points = [(*training_points(result), *guide_points(result)) for result in results]
+        frame["curve"] = pd.Series(points, index=frame.index, dtype=object)
+    return frame
 
 
 def _row(result: RunResult) -> dict[str, Any]:
     config = result.config
+    steps, tokens = steps_tokens_to(RECALLED, result)
     return {
         "run_id": result.run_id,
         "sweep": config.sweep,
@@ -92,7 +104,8 @@ def _row(result: RunResult) -> dict[str, Any]:
         "status": result.status,
         "epochs": len(result.epochs),
         "steps": result.steps,
-        "steps_to_90": _steps_to(0.9, result),
+        "steps_to_90": steps,
+        "tokens_to_90": tokens,
         "seconds": result.seconds,
         "train_seconds": result.train_seconds,
         "tokens_per_second": result.tokens_per_second,
@@ -114,13 +127,6 @@ def _options(config: RunConfig) -> dict[str, Any]:
     *below, last = config.model.mixers
     options = {f"option.{i}.{name}": value for i, spec in enumerate(below) for name, value in spec.options.items()}
     return options | {f"option.{name}": value for name, value in last.options.items()}
-
-
-def _steps_to(accuracy: float, result: RunResult) -> int | None:
-    """Steps at the end of the first epoch with such an accuracy; epochs have the same number of steps."""
-    reached = (n for n, epoch in enumerate(result.epochs, 1) if epoch.accuracy >= accuracy)
-    n = next(reached, None)
-    return None if n is None else result.steps * n // len(result.epochs)
 
 
 def _capacity(result: RunResult) -> dict[str, Any]:

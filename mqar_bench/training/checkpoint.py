@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from mqar_bench.records.result import Epoch
+from mqar_bench.training.curve import Windows, ends_window
 
-VERSION = 1
+VERSION = 2
 HEADER = b"mqar-bench checkpoint %d\n"
 
 #: The run at one step. Parameters and the optimizer's state are the live ones: ``encode`` it before the next step.
@@ -34,8 +35,8 @@ class Tally:
     """What a run has counted so far, over all its pieces.
 
     ``epoch`` is the one under way, of which ``batches`` are done with losses that sum to ``loss_sum``; ``epochs`` are
-    those scored. ``seconds`` are wall time, ``train_seconds`` the part of it without scoring and saving. ``resumed``
-    is how often training went on from a checkpoint.
+    those scored, ``windows`` the learning curve within them. ``seconds`` are wall time, ``train_seconds`` the part of
+    it without scoring and saving. ``resumed`` is how often training went on from a checkpoint.
     """
 
     started_at: str
@@ -46,6 +47,7 @@ class Tally:
     tokens: int = 0
     loss_sum: float = 0.0
     epochs: list[Epoch] = field(default_factory=list)
+    windows: Windows = field(default_factory=Windows)
     seconds: float = 0.0
     train_seconds: float = 0.0
     resumed: int = 0
@@ -65,7 +67,9 @@ class Tally:
         self.train_seconds += now - self.since if training else 0.0
         self.since = now
 
-    def add_batch(self, tokens: int, loss: float) -> None:
+    def add_batch(self, tokens: int, loss: float, epochs: int) -> None:
+        """Count a step of a run that is to have so many epochs."""
+        self.windows.add(tokens, loss, ends_window(self.step, epochs, self.total_steps // epochs))
         self.step, self.batches = self.step + 1, self.batches + 1
         self.tokens, self.loss_sum = self.tokens + tokens, self.loss_sum + loss
 
@@ -85,6 +89,7 @@ def snapshot(run_id: str, tally: Tally, model: nn.Module, optimizer: torch.optim
     for name in state.keys() - dict(model.named_parameters()).keys():
         if isinstance(state[name], Tensor):
             state[name] = state[name].clone()
+    tally.windows.settle()
     counts = asdict(tally) | {"epochs": [epoch.model_dump() for epoch in tally.epochs]}
     random = {name: get() for name, (get, _) in _generators(model).items()}
     return {"run_id": run_id, "tally": counts, "model": state, "optimizer": optimizer.state_dict(), "random": random}
@@ -163,6 +168,7 @@ def restore(data: bytes, run_id: str, model: nn.Module, optimizer: torch.optim.O
         counts = found["tally"]
         tally = Tally(**{each.name: counts[each.name] for each in fields(Tally)})  # all of them: no default stands in
         tally.epochs, tally.resumed = [Epoch(**epoch) for epoch in counts["epochs"]], tally.resumed + 1
+        tally.windows = Windows.load(counts["windows"])
         model.load_state_dict(found["model"])
         optimizer.load_state_dict(found["optimizer"])
         for name, (_, put) in generators.items():

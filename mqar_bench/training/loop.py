@@ -95,7 +95,7 @@ def fit(
             for batch in data.training_batches(settings.batch_size, tally.epoch, tally.batches):
                 set_learning_rate(optimizer, learning_rate(settings, tally.step, tally.total_steps, tally.epoch))
                 model.set_training_progress(tally.fraction)
-                loss = training_loss(model, batch.to(device), settings)
+                loss = training_loss(model, batch.to(device), settings, tally.windows.watch)
                 value = find_gradients(loss, model, optimizer, settings.grad_clip)
                 session.check(value)
                 optimizer.step()
@@ -119,6 +119,7 @@ def _record(
         config=config,
         provenance=provenance(device, tally.started_at),
         epochs=tuple(tally.epochs),
+        curve=tally.windows.curve(),
         accuracy=sum(tested.values()) / len(tested),
         settings=tested,
         state_size=model.state_size(config.sequence_length),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +43,21 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def training_loss(model: LanguageModel, batch: Batch, settings: TrainConfig) -> Tensor:
-    """Cross-entropy at the supervised positions, plus what the mixers add to it: what is trained on and reported."""
+def training_loss(
+    model: LanguageModel,
+    batch: Batch,
+    settings: TrainConfig,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
+) -> Tensor:
+    """Cross-entropy at the supervised positions, plus what the mixers add to it: what is trained on and reported.
+
+    ``watch`` sees the logits ``[B, P, vocab]`` and the answers ``[B, P]``.
+    """
     with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        loss = supervised_loss(model(batch.tokens, batch.positions), batch.answers)
+        logits = model(batch.tokens, batch.positions)
+        loss = supervised_loss(logits, batch.answers)
+    if watch is not None:
+        watch(logits, batch.answers)
     extra = model.auxiliary_loss()
     return loss if extra is None else loss + extra
 

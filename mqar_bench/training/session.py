@@ -87,7 +87,7 @@ class Session:
 
     def end_step(self, tokens: int, loss: float) -> None:
         """Count a step; then there may be a pause."""
-        self.tally.add_batch(tokens, loss)
+        self.tally.add_batch(tokens, loss, self.config.train.max_epochs)
         if self.company.report and time.monotonic() - self.reported > 1:
             self.reported = time.monotonic()
             accuracy = self.tally.epochs[-1].accuracy if self.tally.epochs else None

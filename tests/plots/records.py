@@ -49,4 +49,4 @@ def record(run, accuracy=0.5, state=4096, active=None, curve=(), device="cpu", t
 
 
 def frame(*records):
-    return to_frame(records)
+    return to_frame(records, curves=True)

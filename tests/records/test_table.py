@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from mqar_bench.config import RunConfig
+from mqar_bench.records.curves import Point
 from mqar_bench.records.result import Epoch, Provenance, RunResult, ScreenRecord
 from mqar_bench.records.table import LEADING, TRAILING, to_frame
 
@@ -81,7 +82,17 @@ def test_steps_to_90_are_those_after_the_first_epoch_that_is_good_enough():
         ]
     )
     assert list(frame["steps_to_90"].fillna(-1)) == [200, 250, -1, -1]
-    assert frame["steps_to_90"].dtype == "Int64"
+    tokens = 10_000 * 64
+    assert list(frame["tokens_to_90"].fillna(-1)) == [2 * tokens, tokens, -1, -1]
+    assert frame["steps_to_90"].dtype == frame["tokens_to_90"].dtype == "Int64"
+
+
+def test_curves_are_a_column_where_they_are_asked_for():
+    results = [record(config(ramnet()), epochs=curve(0.5), steps=100), record(config(ramnet()), status="failed")]
+    frame = to_frame(results, curves=True)
+    points = (Point("training", 100, 640_000, 1.0, None), Point("test", 100, 640_000, None, 0.5))
+    assert list(frame["curve"]) == [points, ()]
+    assert list(frame.columns) == [*to_frame(results).columns, "curve"] and "curve" in to_frame([], curves=True)
 
 
 def test_data_are_named_by_their_test_settings_and_everything_but_the_seed():

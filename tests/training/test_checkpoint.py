@@ -57,7 +57,7 @@ def test_what_is_not_a_checkpoint_of_this_run_is_refused():
     good = stopped(config, 2)
     refused(config, b"\x80\x02" + bytes(100), "not a checkpoint of mqar-bench")
     refused(config, saved_by_torch(decode(good, config.run_id)), "not a checkpoint of mqar-bench")
-    refused(config, good.replace(HEADER % VERSION, HEADER % (VERSION + 1)), "has version 2; this program reads 1")
+    refused(config, good.replace(HEADER % VERSION, HEADER % (VERSION + 1)), "has version 3; this program reads 2")
     refused(config, with_header(saved_by_torch([1, 2])), "something else than a run's tensors and plain values")
     refused(config, with_header(b"no archive"), "something else than a run's tensors and plain values")
     other = small("short_conv", seed=7)

@@ -4,6 +4,7 @@ import pytest
 
 import mixers
 from mqar_bench.tasks import MQARConfig
+from mqar_bench.training import curve
 from mqar_bench.training.loop import run
 from tests.training.pieces import DEVICES, PLACES, TASK, finish, numbers, place, small, stopped, uninterrupted
 
@@ -49,6 +50,16 @@ def test_every_checkpoint_of_a_run_leads_to_the_same_end(variant, device):
     assert epochs == (1 if variant == "early stopping" else config.train.max_epochs)
     for checkpoint in saved:
         assert finish(config, checkpoint)[1] == end
+
+
+@pytest.mark.parametrize("points, windows", [(4, [2, 1, 2, 1]), (2, [3, 3]), (1, [6])])
+def test_a_curve_goes_on_within_its_windows(points, windows, monkeypatch):
+    monkeypatch.setattr(curve, "POINTS", points)
+    config, saved = small("short_conv"), []
+    record = run(config, save=saved.append, save_every=0)
+    assert list(record.curve.steps) == windows
+    saved += [stopped(config, *calls) for calls, _ in PLACES.values()]
+    assert [run(config, checkpoint=checkpoint).curve for checkpoint in saved] == [record.curve] * len(saved)
 
 
 def test_what_an_own_mixer_keeps_in_its_state_goes_on_too(mine):

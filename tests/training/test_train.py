@@ -85,8 +85,8 @@ def test_the_record_is_complete():
 def test_a_record_of_before_checkpoints_still_reads():
     record = run(small())
     assert (record.lost, record.resumed, record.retries, record.screen) == (False, 0, (), None)
-    old = record.model_dump(mode="json", exclude={"lost", "resumed", "retries", "screen"})
-    assert RunResult.model_validate(old) == record
+    old = record.model_dump(mode="json", exclude={"lost", "resumed", "retries", "screen", "curve"})
+    assert RunResult.model_validate(old) == record.model_copy(update={"curve": None})
     screen = ScreenRecord(epochs=1, keep=1, rivals={"0.01": 0.5, "10.0": None})
     new = record.model_copy(update={"retries": ("the worker died",), "screen": screen, "lost": True})
     assert RunResult.model_validate_json(new.model_dump_json()) == new
