@@ -18,7 +18,7 @@ STARTED = time.monotonic()
 
 
 #: As help lists them: what one does with a benchmark, in that order.
-ORDER = ("sweep", "run", "results", "plot", "trace", "reproduce", "mixers", "state-size", "perf", "doctor")
+ORDER = ("sweep", "run", "results", "plot", "trace", "reproduce", "mixers", "check", "state-size", "perf", "doctor")
 
 
 class Once:
