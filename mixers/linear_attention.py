@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch.nn.functional as F
@@ -13,11 +14,17 @@ from mixers.matrix_state import MatrixStateMixer, head_width
 from mixers.ops.recurrence import recurrence
 from mixers.registry import register
 
-FEATURE_MAPS = {
-    "elu": lambda x: F.elu(x) + 1,
-    "relu": F.relu,
-    "identity": lambda x: x,
-}
+
+def _elu(x: Tensor) -> Tensor:
+    return F.elu(x) + 1
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+#: By name; functions of the module, so that a mixer that holds one can be pickled.
+FEATURE_MAPS: dict[str, Callable[[Tensor], Tensor]] = {"elu": _elu, "relu": F.relu, "identity": _identity}
 
 
 @register("linear_attention")

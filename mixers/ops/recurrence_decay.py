@@ -111,7 +111,7 @@ class HalvedDecay(NoDecay):
     def __init__(self, w: Tensor, block: int) -> None:
         """w finite; block: where halving ends, C over a power of 2; what is left must be fit for ``FactoredDecay``."""
         self.w, self.block = w, block
-        self.within = NoDecay() if block == 1 else FactoredDecay(w.view(-1, block, w.shape[-1]))
+        self.within = NoDecay() if block == 1 else FactoredDecay(w.reshape(-1, block, w.shape[-1]))
         self.factors: dict[tuple[int, str], Tensor] = {}
         self.keep = w.sum(1).exp()[..., None]
 
@@ -120,7 +120,7 @@ class HalvedDecay(NoDecay):
         if (size, stretch) not in self.factors:
             ones = self.w.new_ones(size, size)
             take = {"late": ones.tril(), "early": ones.tril(-1), "before": ones.triu(1)}[stretch]
-            w = self.w.view(-1, size, self.w.shape[-1])
+            w = self.w.reshape(-1, size, self.w.shape[-1])
             if size < self.w.shape[1]:
                 w = w.unflatten(0, (-1, 2))[:, int(stretch != "before")]  # the half it is asked for
             self.factors[size, stretch] = torch.bmm(take.expand(len(w), size, size), w).exp()
@@ -128,11 +128,11 @@ class HalvedDecay(NoDecay):
 
     def scores(self, reads: Tensor, writes: Tensor, late: bool) -> Tensor:
         G, C, K = reads.shape
-        x, y = (rows.view(-1, self.block, K) for rows in (reads, writes))
+        x, y = (rows.reshape(-1, self.block, K) for rows in (reads, writes))
         scores = self.within.scores(self.within.reads(x, late), self.within.writes(y), late)
         size = self.block
         while size < C:
-            x, y = reads.view(-1, 2, size, K)[:, 1], writes.view(-1, 2, size, K)[:, 0]
+            x, y = reads.reshape(-1, 2, size, K)[:, 1], writes.reshape(-1, 2, size, K)[:, 0]
             x, y = x * self.factor(size, "late" if late else "early"), y * self.factor(size, "before")
             scores = scores.view(-1, 2, size, size)
             first = F.pad(scores[:, 0], (0, size))

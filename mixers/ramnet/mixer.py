@@ -36,7 +36,7 @@ class RAMNet(SequenceMixer):
 
     Source: Xiao et al. 2026, arXiv 2602.11958.
     State: S (H M D elements) and z (H M), float32, and the position, once per head, where a head uses CAPE. Active
-    per token: K writes and K' reads of D + 1 elements in each head, and the positions.
+    per token: K writes and K' reads (at most all M slots) of D + 1 elements in each head, and the positions.
 
     Args:
         d_model, layer_idx: model width; index in the stack, unused.
@@ -282,7 +282,7 @@ class RAMNet(SequenceMixer):
         return self.num_heads * self.num_slots * (self.head_v_dim + 1) + self._positions()
 
     def active_state_size(self, sequence_length: int) -> int:
-        touched = self.top_k + self.read_top_k
+        touched = min(self.top_k + self.read_top_k, self.num_slots)
         return self.num_heads * touched * (self.head_v_dim + 1) + self._positions()
 
     def _positions(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +15,9 @@ from rich.text import Text
 FILE_WIDTH = 200
 
 SHORT_CELL = 20
+
+#: Text is folded to the terminal's width, but not to less than this.
+NARROWEST = 24
 
 
 def make_console(stderr: bool = False) -> Console:
@@ -32,3 +37,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: I
     for row in cells:
         table.add_row(*row)
     make_console().print(table)
+
+
+def fold(text: str, console: Console, lead: str) -> str:
+    """``text`` after ``lead`` in lines of the width of a terminal; a file has none."""
+    width = max(console.width, len(lead) + NARROWEST) if console.is_terminal else sys.maxsize
+    # paths and options stay whole, to be copied: the terminal breaks them where it must
+    lines = textwrap.wrap(text, width - len(lead), break_long_words=False, break_on_hyphens=False)
+    return lead + f"\n{' ' * len(lead)}".join(lines)

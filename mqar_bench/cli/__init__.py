@@ -2,6 +2,7 @@
 
 # each adds its commands
 from mqar_bench.cli import (  # noqa: F401
+    check,
     doctor,
     evaluate,
     look,

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from mixers.checks import brief
 from mqar_bench.basics.errors import UsageError, one_line
 from mqar_bench.config.check import check_mixers
-from mqar_bench.config.run import RunConfig
+from mqar_bench.config.run import MixerSpec, RunConfig
 from mqar_bench.config.settings import all_fields, entry_of, models_of, named
 from mqar_bench.config.suggest import MAX_PATH, not_an_option, unknown_setting, unknown_task
 from mqar_bench.tasks import TASKS, UNKNOWN_TASK
@@ -140,6 +140,22 @@ def parse_config(values: Any) -> RunConfig:
         raise UsageError(_explain(error)) from None
     check_mixers(config)
     return config
+
+
+def parse_mixer(name: str, options: str) -> MixerSpec:
+    """A mixer by its name and its options, a JSON object; whether there is such a mixer is not asked.
+
+    Raises:
+        UsageError: they are none; one line.
+    """
+    try:
+        return MixerSpec(name=name, options=_parse(options, dict))
+    except ValidationError as error:
+        first = error.errors()[0]
+        text = _IN_JSON.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {text} (got {_short(first['input'])})") from None
+    except UsageError as error:
+        raise UsageError(f"options: {error}") from None
 
 
 def _assign(values: dict[str, Any], path: str, text: str, given: list[str]) -> None:

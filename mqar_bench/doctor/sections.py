@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -11,12 +9,11 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.text import Text
 
+from mqar_bench.basics.console import fold
+
 #: ``note`` is worth knowing; with ``FIX`` a sweep does not start, or goes wrong.
 Mark = Literal["ok", "note", "FIX"]
 STYLES = {"ok": "green", "note": "yellow", "FIX": "bold red"}
-
-#: Text is folded to the terminal's width, but not to less than this.
-NARROWEST = 24
 
 
 @dataclass(frozen=True)
@@ -52,22 +49,14 @@ class Section:
         longest = max((len(check.name) for check in self.checks), default=0)
         for check in self.checks:
             lead = f"  {check.mark:<4}  {check.name:<{longest}}  "
-            text = Text(_fold(check.text, console, lead))
+            text = Text(fold(check.text, console, lead))
             text.stylize(STYLES[check.mark], 2, 2 + len(check.mark))
             console.print(text, soft_wrap=True)
             if check.fix:
-                console.print(Text(_fold(check.fix, console, " " * len(lead))), soft_wrap=True)
+                console.print(Text(fold(check.fix, console, " " * len(lead))), soft_wrap=True)
         if self.legend:
-            console.print(Text(_fold(self.legend, console, "  "), "dim"), soft_wrap=True)
+            console.print(Text(fold(self.legend, console, "  "), "dim"), soft_wrap=True)
         console.print()
-
-
-def _fold(text: str, console: Console, lead: str) -> str:
-    """``text`` after ``lead`` in lines of the width of a terminal; a file has none."""
-    width = max(console.width, len(lead) + NARROWEST) if console.is_terminal else sys.maxsize
-    # paths and options stay whole, to be copied: the terminal breaks them where it must
-    lines = textwrap.wrap(text, width - len(lead), break_long_words=False, break_on_hyphens=False)
-    return lead + f"\n{' ' * len(lead)}".join(lines)
 
 
 def to_json(sections: Iterable[Section]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What training and the record need of a mixer, asked for before the first step, so that no run is lost for it later.
 
 The mixers of this package are tested for it. Of any other a copy is tried, on the shortest and the longest sequences of
-the run, which is little next to a step; neither the mixer nor any generator of random numbers notices.
+the run, which is little next to a step; neither the mixer nor any generator of random numbers notices. ``mqar-bench
+check`` asks the same, of any mixer, and more (``mqar_bench.contract``).
 """
 
 from __future__ import annotations
@@ -60,23 +61,20 @@ def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved
     spec = config.model.mixers[layer % len(config.model.mixers)]
     name, device = spec.name, block.norm1.weight.device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.train.precision == "bfloat16")
-    with _aside(device):
+    with aside(device):
         try:
             mixer = copy.deepcopy(block.sequence_mixer)
         except Exception:  # it holds what cannot be copied
             mixer = mixers.build(name, config.model.d_model, layer, **spec.options).to(device)
         mixer.train()
-        if hasattr(mixer, "set_training_progress"):
-            with raising(name, "set_training_progress(0.0)"):
-                mixer.set_training_progress(0.0)
+        tell_progress(mixer, name, 0.0)
         shortest = min(segment.tokens.shape[1] for segment in data.train)
         with autocast:
             x = _input(block, 2, shortest).requires_grad_().clone()  # no leaf in training either
             y = mixer(x)
-        _check_output(name, y, x)
-        if not y.requires_grad and any(p.requires_grad for p in mixer.parameters()):
-            raise MixerError(f"mixer {name!r}: forward gives no gradient, so that its parameters would not be trained")
-        loss = y.float().square().mean() + sum(_auxiliary_losses(mixer, name))
+        check_output(name, y, x)
+        check_gradient(mixer, name, y)
+        loss = y.float().square().mean() + sum(ask_auxiliary_losses(mixer, name))
         if loss.requires_grad:
             loss.backward()
         with raising(name, "counting its parameters after forward"):
@@ -87,16 +85,9 @@ def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved
             x = _input(block, 1, longest)
             with raising(name, f"forward, when scoring {list(x.shape)},"):
                 y = mixer(x)
-        _check_output(name, y, x)
+        check_output(name, y, x)
         if saved:
-            with raising(name, "state_dict()"):
-                state = mixer.state_dict()
-            try:
-                state = read_back(state, "its")
-            except TypeError as error:
-                raise MixerError(f"mixer {name!r}: {error}") from None
-            with raising(name, "load_state_dict, given what a checkpoint holds,"):
-                mixer.load_state_dict(state)
+            save_and_load(mixer, mixer, name)
 
 
 def _check_tensors(mixer: nn.Module, name: str) -> None:
@@ -114,8 +105,19 @@ def _input(block: Block, batch: int, length: int) -> Tensor:
         return block.norm1(residual.to(weight.device))
 
 
-def _check_output(name: str, y: Any, x: Tensor) -> None:
-    """Whether the output can be added to the residual, of which ``x`` has shape and dtype, and that stays as it is."""
+def tell_progress(mixer: Any, name: str, progress: float) -> None:
+    """Tell a mixer how much of training is done, if it wants to know; ``MixerError`` if it raises."""
+    if hasattr(mixer, "set_training_progress"):
+        with raising(name, f"set_training_progress({progress})"):
+            mixer.set_training_progress(progress)
+
+
+def check_output(name: str, y: Any, x: Tensor) -> None:
+    """Whether the output can be added to the residual, of which ``x`` has shape and dtype, and that stays as it is.
+
+    Raises:
+        MixerError: it cannot.
+    """
     if not isinstance(y, Tensor):
         raise MixerError(f"mixer {name!r}: forward must return a tensor, got {brief(y)}")
     fits = y.is_floating_point() and torch.promote_types(y.dtype, torch.float32) == torch.float32
@@ -124,7 +126,18 @@ def _check_output(name: str, y: Any, x: Tensor) -> None:
         raise MixerError(f"mixer {name!r}: forward must return {list(x.shape)} of float32 or less, got {got}")
 
 
-def _auxiliary_losses(mixer: nn.Module, name: str) -> list[Any]:
+def check_gradient(mixer: nn.Module, name: str, y: Tensor) -> None:
+    """Whether the parameters of a mixer, if there are any to train, can be trained by its output ``y``.
+
+    Raises:
+        MixerError: they cannot.
+    """
+    if not y.requires_grad and any(p.requires_grad for p in mixer.parameters()):
+        raise MixerError(f"mixer {name!r}: forward gives no gradient, so that its parameters would not be trained")
+
+
+def ask_auxiliary_losses(mixer: nn.Module, name: str) -> list[Any]:
+    """What the parts of a mixer add to the training loss after ``forward``; ``MixerError`` if one is not one number."""
     with raising(name, "get_auxiliary_loss()"):
         losses: list[Any] = auxiliary_losses(mixer)
     for loss in losses:
@@ -133,8 +146,24 @@ def _auxiliary_losses(mixer: nn.Module, name: str) -> list[Any]:
     return losses
 
 
+def save_and_load(mixer: nn.Module, into: nn.Module, name: str) -> None:
+    """Put into another mixer, or the same, what a checkpoint holds of one.
+
+    Raises:
+        MixerError: its ``state_dict`` cannot be had, saved, read back or loaded.
+    """
+    with raising(name, "state_dict()"):
+        state = mixer.state_dict()
+    try:
+        state = read_back(state, "its")
+    except TypeError as error:
+        raise MixerError(f"mixer {name!r}: {error}") from None
+    with raising(name, "load_state_dict, given what a checkpoint holds,"):
+        into.load_state_dict(state)
+
+
 @contextmanager
-def _aside(device: torch.device) -> Iterator[None]:
+def aside(device: torch.device) -> Iterator[None]:
     """Without a trace: generators of random numbers are put back, and nothing is compiled for these shapes."""
     python, numpy = random.getstate(), np.random.get_state()
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []

@@ -11,6 +11,7 @@ from mixers import SequenceMixer, state_elements
 from mixers.base import RecurrentMixer, TensorKind
 from mixers.ops import delta_rule, recurrence
 from mixers.ramnet import ops as ramnet_ops
+from mqar_bench.contract.subject import Subject
 
 D_MODEL = 16
 
@@ -107,13 +108,7 @@ CASES = [
 
 
 def make(name, options, dtype=torch.float64):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        mixer = mixers.build(name, D_MODEL, 1, **options).to(dtype)
-        for p in mixer.parameters():  # away from special values such as zero biases
-            if p.requires_grad:
-                p.data.add_(0.2 * torch.randn_like(p))
-    return mixer.eval()
+    return Subject(name, D_MODEL, options).make(dtype=dtype)
 
 
 def sequence(batch, length, dtype=torch.float64, seed=1):

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 import mixers
@@ -114,3 +115,9 @@ def test_state_sizes_of_the_paper():
     mixer = mixers.build("ramnet", 1024, num_heads=16, head_v_dim=64, order=5, sub_dim=4, top_k=8)
     assert f"{27 * mixer.state_size(4096) / 1e6:.1f}M" == "28.8M"
     assert f"{27 * mixer.active_state_size(4096) / 1e6:.1f}M" == "0.4M"
+
+
+@pytest.mark.parametrize("options, slots", [({"top_k": 3}, 6), ({"top_k": 3, "read_top_k": 5}, 7), ({"top_k": 7}, 7)])
+def test_no_more_slots_are_touched_than_there_are(options, slots):
+    mixer = mixers.build("ramnet", 16, num_heads=1, head_v_dim=5, order=1, sub_dim=7, **options)
+    assert mixer.active_state_size(4) == slots * 6

@@ -223,6 +223,15 @@ def test_decay_is_factored_over_as_much_as_it_allows(strength, block):
     assert block == 64 or decay.block == block
 
 
+@pytest.mark.parametrize("length", [2, 9, 64, 130])
+@pytest.mark.parametrize("strength", STRONG)
+def test_strong_decay_of_a_single_sequence(strength, length):
+    """Whose chunks are stretches of what is there, where those of several sequences are copied together."""
+    g = torch.Generator().manual_seed(length)
+    tensors = [x[:1] for x in (*linear(g, length), STRONG[strength]((B, length, H, K), g).double())]
+    assert worst(run(recurrence, tensors), run(recurrence, tensors, engine="reference")) < 1e-11
+
+
 @by_engine
 @by_kind
 def test_a_sequence_may_be_cut_anywhere(kind, engine):

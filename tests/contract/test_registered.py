@@ -1,0 +1,15 @@
+"""Every registered mixer keeps all of the contract."""
+
+import pytest
+
+from mqar_bench.contract.check import check_mixer
+from mqar_bench.contract.subject import prepare
+from tests.mixers.test_contract import CASES, D_MODEL
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_all_properties(name, options):
+    found = list(check_mixer(prepare(name, D_MODEL, options, longest=130)))
+    assert {finding.mark for finding in found} == {"ok"}, [finding for finding in found if finding.mark != "ok"]
+    inexact = [finding.name for finding in found if "rounding" in finding.text]
+    assert inexact == (["causal"] if name == "h3" else []), "only an FFT mixes positions within rounding"
