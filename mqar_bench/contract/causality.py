@@ -31,7 +31,7 @@ def causal(subject: Subject) -> str | None:
     token on, for what has no gradient, such as a choice by rank over the whole sequence. All of that is done side by
     side in a batch, and where it finds something once more with one sequence, in case it came by another.
     """
-    worst = 0.0
+    slope = value = 0.0
     for train in (False, True):
         mixer = subject.make(train)
         for length in LENGTHS[1:]:  # one token has none after it
@@ -40,15 +40,15 @@ def causal(subject: Subject) -> str | None:
                 leaks, largest = _one_by_one(_gradients_to_later, subject, mixer, range(length), length)
             for t, s in leaks[:1]:
                 raise Broken(f"output at token {t} depends on token {s}, by its gradient ({mode(train)}, T {length})")
-            worst = max(worst, largest)
+            slope = max(slope, largest)
         for length, places in ((2, range(1, 2)), (17, range(16, 0, -1)), (65, (64, 63, 33, 32, 1))):
             leaks, largest = _changes_before(subject, mixer, places, length)
             if leaks:
                 leaks, largest = _one_by_one(_changes_before, subject, mixer, places, length)
             for t, s in leaks[:1]:
                 raise Broken(f"output at token {t} changes with inputs from token {s} on ({mode(train)}, T {length})")
-            worst = max(worst, largest)
-    return f"within rounding, {worst:.0e} of the largest gradient, as an FFT leaves it" if worst else None
+            value = max(value, largest)
+    return _but_for_rounding(slope, value)
 
 
 def _one_by_one(
@@ -111,7 +111,7 @@ def _collect(
 
 def batch_independent(subject: Subject) -> str | None:
     """Whether no output depends on another sequence of the batch, nor on there being one."""
-    worst = 0.0
+    slope = value = 0.0
     for train in (False, True):
         mixer = subject.make(train)
         same_draws = not draws(mixer, subject.input(1, 3))
@@ -126,7 +126,7 @@ def batch_independent(subject: Subject) -> str | None:
                 leaks, largest = _collect(sizes, torch.arange(batch) != row, subject.rounding, lambda s, r=row: (r, s))
                 for a, b in leaks[:1]:
                     raise Broken(f"output of sequence {a} depends on sequence {b}, by its gradient {where}")
-                worst = max(worst, largest)
+                slope = max(slope, largest)
             x, y = x.detach(), y.detach()
             for row in range(batch):
                 other = x.clone()
@@ -139,10 +139,16 @@ def batch_independent(subject: Subject) -> str | None:
                 leaks, largest = _collect(sizes, others, subject.rounding, lambda r, s=row: (r, s), largest)
                 for a, b in leaks[:1]:
                     raise Broken(f"output of sequence {a} changes with sequence {b} {where}")
-                worst = max(worst, largest)
+                value = max(value, largest)
             if same_draws:
                 _same_alone(subject, mixer, x, y, where)
-    return f"within rounding, {worst:.0e} of the largest gradient" if worst else None
+    return _but_for_rounding(slope, value)
+
+
+def _but_for_rounding(slope: float, value: float) -> str | None:
+    """What is left of gradients and of changes that should be zero, relative to the largest; None if nothing is."""
+    left = [f"{what} {size:.0e}" for what, size in (("gradient", slope), ("value", value)) if size]
+    return f"within rounding: {', '.join(left)} of the largest" if left else None
 
 
 def _same_alone(subject: Subject, mixer: nn.Module, x: Tensor, y: Tensor, where: str) -> None:

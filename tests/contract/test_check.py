@@ -111,7 +111,7 @@ def test_what_depends_on_something_that_fails_is_not_said():
 
 
 def test_rounding_of_an_fft_is_told_from_a_leak():
-    assert "within rounding" in look("CausalByFFT")["causal"].text
+    assert "within rounding: gradient " in look("CausalByFFT")["causal"].text
     assert "within rounding" not in look("Good")["causal"].text
 
 
