@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from plots.select import parse_seeds
+from plots.style import PAGE
 
 GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.4}
+#: Small panels beside one another; inches of a row of them.
+PANELS, PANEL = 4, 1.5
 
 
 def size_axis(ax: Axes, sizes: pd.Series) -> None:
@@ -33,6 +38,23 @@ def value_axis(ax: Axes, values: pd.Series, log: bool) -> None:
     ax.xaxis.set_major_locator(FixedLocator(sorted(set(values))))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     ax.xaxis.set_minor_locator(NullLocator())
+
+
+def small_panels(number: int, rest: float) -> tuple[Figure, list[Axes]]:
+    """A figure of so many small panels with common axes, ``rest`` inches higher than its rows of them; each column has
+    its labels below the last panel."""
+    columns = min(PANELS, number)
+    rows = -(-number // columns)
+    fig, grid = plt.subplots(
+        rows, columns, figsize=(PAGE * max(2, columns) / PANELS, PANEL * rows + rest), squeeze=False,
+        sharex=True, sharey=True, layout="constrained",
+    )  # fmt: skip
+    axes = list(grid.flat)
+    for ax in axes[number:]:
+        ax.set_axis_off()
+    for ax in axes[max(0, number - columns) : number]:
+        ax.tick_params(labelbottom=True)
+    return fig, axes[:number]
 
 
 def accuracy_axis(ax: Axes, low: float = 0) -> None:

@@ -15,15 +15,13 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from mqar_bench.records.curves import Point, epoch_means
 from plots import fig3
-from plots.axes import accuracy_axis, count
+from plots.axes import accuracy_axis, count, small_panels
 from plots.lines import Line, series
 from plots.select import SOLVED, check_data, tabulate
-from plots.style import PAGE, RC, SMALL
+from plots.style import RC, SMALL
 
 SWEEPS = fig3.SWEEPS
 
-#: Panels beside one another; inches of a row of them.
-COLUMNS, ROW = 4, 1.5
 #: How much of its architecture's colour the smallest state has; the largest has all of it.
 PALEST = 0.35
 #: What every row says of its run.
@@ -71,21 +69,12 @@ def figure(points: pd.DataFrame) -> Figure:
     epoch; paler ones have the smaller states, and a dot is the first epoch that ended at 0.9."""
     with plt.rc_context(RC):
         lines, common = series(points)
-        columns = min(COLUMNS, len(lines))
-        rows = -(-len(lines) // columns)
-        fig, axes = plt.subplots(
-            rows, columns, figsize=(PAGE * max(2, columns) / COLUMNS, ROW * rows + 0.6), squeeze=False,
-            sharex=True, sharey=True, layout="constrained",
-        )  # fmt: skip
-        for ax, line in zip(axes.flat, lines, strict=False):
+        fig, axes = small_panels(len(lines), 0.6)
+        for ax, line in zip(axes, lines, strict=True):
             _panel(ax, line, line.of(points))
-        for ax in axes.flat[len(lines) :]:
-            ax.set_axis_off()
-        for ax in axes.flat[max(0, len(lines) - columns) : len(lines)]:
-            ax.tick_params(labelbottom=True)
-        axes[0, 0].set_xlim(0, points["tokens"].max())
-        axes[0, 0].xaxis.set_major_locator(MaxNLocator(3))
-        axes[0, 0].xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes[0].set_xlim(0, points["tokens"].max())
+        axes[0].xaxis.set_major_locator(MaxNLocator(3))
+        axes[0].xaxis.set_major_formatter(EngFormatter(sep=""))
         fig.supxlabel("Tokens seen", fontsize=8)
         fig.supylabel("MQAR accuracy", fontsize=8)
         fig.legend(

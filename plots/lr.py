@@ -12,17 +12,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from plots import fig3
-from plots.axes import accuracy_axis, count, draw_line, keys
+from plots.axes import accuracy_axis, count, draw_line, keys, small_panels
 from plots.lines import Line, series
 from plots.select import select_points, summarise, tabulate
-from plots.style import PAGE, RC, SMALL
+from plots.style import RC, SMALL
 
 SWEEPS = fig3.SWEEPS
 #: It is of the short runs of a screening, where there was one.
 SCREENING = True
-
-#: Panels beside one another; inches of a row of them.
-COLUMNS, ROW = 4, 1.5
 
 #: Of lines, the smallest state first.
 _MARKERS = "osD^vP*X"
@@ -60,20 +57,11 @@ def figure(points: pd.DataFrame) -> Figure:
     """Draw the points of ``table``: a ring is the best rate of a line, filled where it lies on the edge of its grid."""
     with plt.rc_context(RC):
         lines, common = series(points)
-        columns = min(COLUMNS, len(lines))
-        rows = -(-len(lines) // columns)
-        fig, axes = plt.subplots(
-            rows, columns, figsize=(PAGE * max(2, columns) / COLUMNS, ROW * rows + 0.5), squeeze=False,
-            sharex=True, sharey=True, layout="constrained",
-        )  # fmt: skip
+        fig, axes = small_panels(len(lines), 0.5)
         wide = points["learning_rate"].max() / points["learning_rate"].min() > 50
-        for ax, line in zip(axes.flat, lines, strict=False):
+        for ax, line in zip(axes, lines, strict=True):
             _panel(ax, line, line.of(points))
             ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 3)))
-        for ax in axes.flat[len(lines) :]:
-            ax.set_axis_off()
-        for ax in axes.flat[max(0, len(lines) - columns) : len(lines)]:
-            ax.tick_params(labelbottom=True)
         fig.supxlabel("Learning rate", fontsize=8)
         fig.supylabel("MQAR accuracy", fontsize=8)
         kinds = {"best rate": "none", "best rate, on the edge of those tried": _EDGE}

@@ -15,6 +15,7 @@ from mqar_bench.config import RunConfig, setting_names
 from mqar_bench.records.result import Provenance, now, provenance
 from mqar_bench.records.weights import Weights
 from mqar_bench.training.data import build_test
+from mqar_bench.training.device import with_threads
 from mqar_bench.training.scoring import evaluate
 from mqar_bench.training.weights import load_weights
 
@@ -57,13 +58,10 @@ def evaluate_weights(weights: Weights, config: RunConfig, device: torch.device) 
         UsageError: as ``load_weights``.
     """
     model, loaded = load_weights(weights.path, device, weights.config)
-    threads, started_at = torch.get_num_threads(), now()
-    try:
-        torch.set_num_threads(min(loaded.result.provenance.threads, threads))
+    started_at = now()
+    with with_threads(min(loaded.result.provenance.threads, torch.get_num_threads())):
         settings = evaluate(model, build_test(config.data), config.train, device)
         made = provenance(device, started_at)
-    finally:
-        torch.set_num_threads(threads)
     return Evaluation(
         run_id=loaded.config.run_id,
         weights=str(weights.path),

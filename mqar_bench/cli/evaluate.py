@@ -31,8 +31,8 @@ class Device(StrEnum):
     context_settings={"ignore_unknown_options": True},
     epilog="**Examples**\n\n"
     "mqar-bench evaluate fig3/demo/22\n\n"
-    "mqar-bench evaluate 59eeef4b --data.test.0.input_seq_len 512 --out longer.jsonl\n\n"
-    "mqar-bench evaluate results/fig3-demo/59eeef4b3bd1.safetensors --data.seed 7 --json",
+    "mqar-bench evaluate 13382cc7 --data.test.0.input_seq_len 512 --out longer.jsonl\n\n"
+    "mqar-bench evaluate results/fig3-demo/13382cc7fcfe.safetensors --data.seed 7 --json",
 )
 def evaluate(
     context: typer.Context,

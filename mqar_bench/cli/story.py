@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,14 +115,11 @@ def _origin(result: RunResult) -> Iterator[tuple[str, str]]:
 
 def _print_facts(facts: list[tuple[str, str]]) -> None:
     """A name and what is to be said of it, a line each; on a terminal what is long goes on below itself."""
-    from mqar_bench.basics.console import make_console
+    from mqar_bench.basics.console import fold, make_console
 
-    console = make_console()
-    indent = max(len(name) for name, _ in facts) + 2
+    console, indent = make_console(), max(len(name) for name, _ in facts) + 2
     for name, text in facts:
-        room = max(console.width - indent, 20) if console.is_terminal else len(text) + 1
-        for i, line in enumerate(textwrap.wrap(text, room) or [""]):
-            print(f"{'' if i else name:{indent}}{line}".rstrip())
+        print(fold(text, console, f"{name:{indent}}").rstrip())
 
 
 def _print_settings(result: RunResult) -> None:

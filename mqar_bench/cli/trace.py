@@ -31,9 +31,9 @@ EXAMPLES = 16
     context_settings={"ignore_unknown_options": True},
     epilog="**Examples**\n\n"
     "mqar-bench trace --base fig3/demo/22\n\n"
-    "mqar-bench trace 59eeef4b --setting L64-kv16 --example 3 --heads 1.0,1.1\n\n"
-    "mqar-bench trace 59eeef4b --model.mixers.1.options.cape 1\n\n"
-    "mqar-bench plot traces --trace figures/fig3-demo/59eeef4b3bd1/trace.npz",
+    "mqar-bench trace 13382cc7 --setting L64-kv16 --example 3 --heads 1.0,1.1\n\n"
+    "mqar-bench trace 13382cc7 --model.mixers.1.options.cape 1\n\n"
+    "mqar-bench plot traces --trace figures/fig3-demo/13382cc7fcfe/trace.npz",
 )
 def trace(
     context: typer.Context,
@@ -176,6 +176,7 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     from mqar_bench.launching.worker import SAVE_SECONDS
     from mqar_bench.records.differ import find_difference, origin
     from mqar_bench.training.checkpoint import CheckpointError
+    from mqar_bench.training.device import with_threads
     from mqar_bench.training.loop import fit
     from mqar_bench.training.session import Divergence
 
@@ -183,12 +184,11 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     if not quiet:
         print(_announce(config, known, store), file=sys.stderr)
     checkpoint, problem = checkpoints.read(config)
-    threads = torch.get_num_threads()
-    if known is not None:  # sums over other numbers of threads have other bits
-        torch.set_num_threads(min(known.provenance.threads, threads))
+    # sums over other numbers of threads have other bits
+    threads = None if known is None else min(known.provenance.threads, torch.get_num_threads())
     watcher = make_watcher(make_console(stderr=True), quiet)
     try:
-        with closing(watcher):
+        with with_threads(threads), closing(watcher):
             watcher.start((config,), 0)
             train = partial(
                 fit,
@@ -209,8 +209,6 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     except Divergence as error:
         print(f"the run failed: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    finally:
-        torch.set_num_threads(threads)
     checkpoints.remove(config)
     if known is not None and known.status == "done" and (difference := find_difference(known, result)) is not None:
         print(

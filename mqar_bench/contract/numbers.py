@@ -23,7 +23,7 @@ LONG = (256, 1024)
 
 def keeps_shape(subject: Subject) -> None:
     """Whether the output has shape and dtype of the input, and is finite, at every size."""
-    for dtype in {torch.float32: 1, subject.dtype: 1}:
+    for dtype in dict.fromkeys((torch.float32, subject.dtype)):
         mixer = subject.make(dtype=dtype)
         for batch in (1, 2, 3):
             for length in LENGTHS:

@@ -13,9 +13,8 @@ from pathlib import Path
 import torch
 
 import mixers
-from mqar_bench.basics.files import write_atomically
 from mqar_bench.config import RunConfig
-from mqar_bench.records.store import Store, StoreError
+from mqar_bench.records.store import Store, write_file
 
 #: What training consists of, besides the mixers; with other code a checkpoint would not lead to the same numbers.
 TRAINING = ("basics/frozen.py", "config/run.py", "tasks", "training")
@@ -54,11 +53,7 @@ class Checkpoints:
         Raises:
             StoreError: it cannot be written; the one before stays.
         """
-        header, path = json.dumps(_code(config)).encode(), self.path(config)
-        try:
-            write_atomically(path, header + b"\n" + checkpoint)
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        write_file(self.path(config), json.dumps(_code(config)).encode() + b"\n" + checkpoint)
 
     def remove(self, config: RunConfig) -> None:
         with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ from mqar_bench.launching.share import Arrays, from_arrays
 from mqar_bench.records.result import RunResult, now, provenance
 from mqar_bench.training.checkpoint import CheckpointError
 from mqar_bench.training.data import TaskData
-from mqar_bench.training.device import pick_device
+from mqar_bench.training.device import pick_device, with_threads
 from mqar_bench.training.loop import fit
 from mqar_bench.training.session import Progress, Stopped
 from mqar_bench.training.weights import encode_weights
@@ -38,7 +38,7 @@ def execute(task: Task, threads: int | None, tell: Callable[[Event], None], data
         data: the task data, where somebody has built it already.
     """
     config, checkpoint = task.config, task.checkpoint
-    threads_before, started, started_at = torch.get_num_threads(), time.monotonic(), now()
+    started, started_at = time.monotonic(), now()
     fraction = 0.0
 
     def report(progress: Progress) -> None:
@@ -66,13 +66,12 @@ def execute(task: Task, threads: int | None, tell: Callable[[Event], None], data
 
     ended: Event
     try:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        try:
-            ended = train(checkpoint)
-        except CheckpointError as error:
-            tell(Note(f"starts from scratch, as its checkpoint cannot be used: {error}"))
-            ended = train(None)
+        with with_threads(threads):
+            try:
+                ended = train(checkpoint)
+            except CheckpointError as error:
+                tell(Note(f"starts from scratch, as its checkpoint cannot be used: {error}"))
+                ended = train(None)
     except Stopped as stopped:
         ended = Paused(stopped.checkpoint, stopped.fraction)
     except KeyboardInterrupt:
@@ -80,8 +79,6 @@ def execute(task: Task, threads: int | None, tell: Callable[[Event], None], data
     except BaseException as error:  # a mixer may call sys.exit
         seconds = time.monotonic() - started
         ended = failure(config, describe(error), traceback.format_exc(), started_at, seconds)
-    finally:
-        torch.set_num_threads(threads_before)
     tell(ended)
 
 

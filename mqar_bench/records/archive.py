@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mqar_bench.basics.files import write_atomically
 from mqar_bench.records.carry import Carrier
 from mqar_bench.records.differ import Difference, find_difference
 from mqar_bench.records.result import RunResult
-from mqar_bench.records.store import WEIGHTS, Entry, Key, Store, StoreError, read_file
+from mqar_bench.records.store import WEIGHTS, Entry, Key, Store, StoreError, read_file, write_file
 
 #: Locked while a store is packed, and removed after.
 LOCK = ".packing"
@@ -189,7 +188,7 @@ def _fold(
     new = b"".join(line + b"\n" for line in [*(_compact(entry.text) for entry in best), *others])
     if best and not dry_run:
         if new != old:
-            _write(target, new)
+            write_file(target, new)
         back = [entry.result for entry in read_file(target, [])]
         if _read(target) != new or back != [entry.result for entry in best]:
             raise StoreError(f"{target} does not read back as it was written; no record has been deleted")
@@ -225,13 +224,6 @@ def _read(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _is_foreign(path: Path) -> bool:

@@ -162,10 +162,7 @@ class Store:
             StoreError: the folder cannot be written, or the disk is full.
         """
         path = self.path(result.config)
-        try:
-            write_atomically(path, (result.model_dump_json(indent=1) + "\n").encode())
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        write_file(path, (result.model_dump_json(indent=1) + "\n").encode())
         return path
 
     def write_weights(self, config: RunConfig, weights: bytes) -> Path:
@@ -175,10 +172,7 @@ class Store:
             StoreError: the folder cannot be written, or the disk is full.
         """
         path = self.weights(config)
-        try:
-            write_atomically(path, weights)
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        write_file(path, weights)
         return path
 
     def check_writable(self, config: RunConfig) -> None:
@@ -195,6 +189,18 @@ class Store:
             probe.unlink()
         except OSError as error:
             raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file of a store, whole or not at all.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def read_file(path: Path, problems: list[str]) -> Iterator[Entry]:

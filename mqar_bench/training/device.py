@@ -1,4 +1,4 @@
-"""Where a run is computed, and the random numbers that it draws there."""
+"""Where a run is computed, with how many threads, and the random numbers that it draws there."""
 
 from __future__ import annotations
 
@@ -19,6 +19,18 @@ def pick_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("train.device is cuda, but torch sees no CUDA device; use cpu or auto")
     return torch.device(device)
+
+
+@contextmanager
+def with_threads(count: int | None) -> Iterator[None]:
+    """Within, torch has so many threads; None for as many as there are. Then there are as many as before."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
