@@ -210,7 +210,7 @@ def test_killed_at_any_step_nothing_is_lost(tmp_path, monkeypatch, late):
 def test_a_record_written_meanwhile_is_not_deleted(store, monkeypatch):
     for rate in RATES:
         store.write(record(rate, "failed"))
-    write, rename, first, third = archive.write_atomically, Path.rename, config(RATES[0]), config(RATES[2])
+    write, rename, first, third = archive.write_file, Path.rename, config(RATES[0]), config(RATES[2])
 
     def a_run_ends(path, data):
         write(path, data)
@@ -222,7 +222,7 @@ def test_a_record_written_meanwhile_is_not_deleted(store, monkeypatch):
         if path == store.path(first):
             store.write(record(accuracy=0.7))
 
-    monkeypatch.setattr(archive, "write_atomically", a_run_ends)
+    monkeypatch.setattr(archive, "write_file", a_run_ends)
     pack(store)
     assert files(store.root) == ["s-demo.jsonl", f"s-demo/{first.run_id}.json"]
     assert store.own(first).accuracy == 0.6 and store.read(third).status == "failed"
@@ -248,7 +248,7 @@ def test_links_are_packed_and_deleted_and_not_what_they_point_to(store, tmp_path
 def test_what_does_not_read_back_deletes_nothing(store, monkeypatch):
     store.write(record())
     before = contents(store.root)
-    monkeypatch.setattr(archive, "write_atomically", lambda path, data: path.write_bytes(data[:-9]))
+    monkeypatch.setattr(archive, "write_file", lambda path, data: path.write_bytes(data[:-9]))
     with pytest.raises(StoreError, match="does not read back as it was written; no record has been deleted"):
         pack(store)
     assert before.items() <= contents(store.root).items()
