@@ -65,12 +65,16 @@ def execute_module(place: Place) -> ModuleType:
     Raises:
         UsageError: it cannot be read or raises; with the line of the file, and that of another file that it led to.
     """
-    checkout = Checkout.around(place.path)
+    checkout, path = Checkout.around(place.path), list(sys.path)
     try:
         with _stand_ins(checkout):
-            return execute(place)
+            module = execute(place)
     except (Exception, SystemExit) as error:
+        sys.path[:] = path
         raise UsageError(explain(place, error, checkout.root)) from error
+    if not callable(getattr(module, "configs", None)):  # nothing beside it will be imported
+        sys.path[:] = path
+    return module
 
 
 def translate_module(place: Place, module: ModuleType, ignore_unknown: bool = False) -> Experiment:
