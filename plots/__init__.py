@@ -1,20 +1,25 @@
 """Figures: one module each, a pure function from a tidy table (``mqar_bench.records.table``) to a matplotlib Figure.
 
-Those without ``SWEEPS`` are drawn from traces (``mqar_bench.analysis.trace``) instead.
+Those without ``SWEEPS`` are drawn from traces (``mqar_bench.analysis.trace``) instead. Wherever a figure's name is
+taken it may be one of the user's own, by its file or a dotted name (``plots.own``).
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mqar_bench.basics.modules import Place, is_own, locate
+
 if TYPE_CHECKING:
     from mqar_bench.analysis.trace import Trace
+    from plots.own import OwnFigure
 
 _PLOTS = {
     name: f"plots.{name}"
@@ -44,12 +49,22 @@ def names() -> tuple[str, ...]:
 
 
 def sweeps(name: str) -> tuple[str, ...]:
-    """The sweeps whose records a figure shows; none of one that is drawn from something else.
+    """The sweeps whose records a figure shows, as records name them; none of one that is drawn from something else,
+    or of the user's own that shows whatever there is.
 
     Raises:
         ValueError: no such figure.
     """
     return getattr(_module(name), "SWEEPS", ())
+
+
+def sweep_files(name: str) -> dict[str, str]:
+    """Of the sweeps of a figure those of the user's own: what names each in a command, by what records name it.
+
+    Raises:
+        ValueError: no such figure.
+    """
+    return getattr(_module(name), "files", {})
 
 
 def shows_screening(name: str) -> bool:
@@ -83,7 +98,7 @@ def draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 
     """Draw a figure from records into ``out``: NAME.pdf, NAME.png, and NAME.csv with the numbers in it.
 
     Args:
-        name: the figure.
+        name: the figure; files of one of the user's own are named after its file.
         data: tidy rows, one a run; traces for a figure that is drawn from these.
         out: folder, made if missing.
         columns: of a page, that the figure takes: 1 or 2, where it can be had in either.
@@ -103,7 +118,8 @@ def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[
     Raises:
         ValueError: no such figure, or it comes in one width only.
     """
-    draw_numbers = _module(name).figure
+    module = _module(name)
+    draw_numbers = module.figure
     if columns == 1:
         figure = draw_numbers(numbers)
     elif "columns" in inspect.signature(draw_numbers).parameters:
@@ -111,7 +127,8 @@ def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[
     else:
         raise ValueError(f"the figure {name} comes in one width only: leave out --columns {columns}")
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"{name}.{kind}" for kind in ("pdf", "png", "csv")]
+    stem = name if name in _PLOTS else module.name
+    paths = [out / f"{stem}.{kind}" for kind in ("pdf", "png", "csv")]
     for path in paths[:2]:
         # no date in the file: the same records give the same bytes
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
@@ -120,10 +137,21 @@ def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[
     return paths
 
 
-def _module(name: str) -> ModuleType:
-    if name not in _PLOTS:
+def _module(name: str) -> ModuleType | OwnFigure:
+    if name not in _PLOTS and not is_own(name):
         raise ValueError(f"no figure named {name!r}: there is {', '.join(_PLOTS)}")
     import matplotlib
 
     matplotlib.use("Agg")
-    return importlib.import_module(_PLOTS[name])
+    if name in _PLOTS:
+        return importlib.import_module(_PLOTS[name])
+    place = locate(name)
+    return _execute(place, place.path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _execute(place: Place, written: int) -> OwnFigure:
+    """Once a command, though it is asked several things."""
+    from plots.own import OwnFigure
+
+    return OwnFigure(place)

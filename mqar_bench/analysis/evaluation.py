@@ -80,7 +80,8 @@ def scored_in_training(weights: Weights, config: RunConfig) -> dict[str, float]:
     if (before.seed, before.sampler) != (config.data.seed, config.data.sampler):
         return {}
     names = list(zip(setting_names(config.data.test), setting_names(before.test), strict=False))
-    pairs = zip(config.data.test, before.test, strict=False)  # examples follow from the seed and the place in the list
+    tests = (data.model_dump(mode="json")["test"] for data in (config.data, before))  # where one is as recorded, too
+    pairs = zip(*tests, strict=False)  # examples follow from the seed and the place in the list
     return {
         name: weights.result.settings[old]
         for (name, old), (task, own) in zip(names, pairs, strict=True)

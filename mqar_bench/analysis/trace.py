@@ -39,6 +39,7 @@ from mqar_bench.basics.files import write_atomically
 from mqar_bench.config import DataConfig, RunConfig, setting_names
 from mqar_bench.records.result import Provenance
 from mqar_bench.tasks import Segment, segment_seeds
+from mqar_bench.tasks.own import RECORDED
 from mqar_bench.training.data import Batch
 from mqar_bench.training.model import LanguageModel
 
@@ -245,7 +246,7 @@ def load_trace(path: Path) -> Trace:
             for i in arrays["layers"]
         }
         return Trace(
-            config=RunConfig.model_validate_json(str(arrays["config"])),
+            config=RunConfig.model_validate_json(str(arrays["config"]), context=RECORDED),
             provenance=Provenance.model_validate_json(str(arrays["provenance"])),
             layers=layers,
             shown=tuple((int(i), int(h)) for i, h in arrays["shown"]),

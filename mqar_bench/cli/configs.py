@@ -7,15 +7,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from mqar_bench.basics.modules import Place
     from mqar_bench.config import RunConfig
     from mqar_bench.records.store import Store
 
 
-def load_sweep(name: str, scale: str | None, seeds: int = 1) -> list[RunConfig]:
-    """The runs of a sweep at a scale, with so many seeds; ``UsageError`` if there is none such, or no scale."""
+def load_sweep(
+    name: str, scale: str | None, seeds: int = 1, quiet: bool = True, ignore_unknown: bool = False
+) -> list[RunConfig]:
+    """The runs of a sweep at a scale, with so many seeds: one of ours, or that of a module of the user's own.
+
+    The latter is given by its file or by a dotted name, and has ``configs`` as ``sweeps.own`` or Zoology has it.
+
+    Args:
+        quiet: do not say on standard error what the runs of a module are listed as, and what of it differs.
+        ignore_unknown: of an experiment file of Zoology, leave out fields that are not known.
+
+    Raises:
+        UsageError: there is none such, or no scale.
+    """
     import sweeps
     from mqar_bench.basics.errors import UsageError
+    from mqar_bench.basics.modules import is_own
 
+    if name not in sweeps.names() and is_own(name):
+        return _load_module(name, scale, seeds, quiet, ignore_unknown)
+    if ignore_unknown:
+        raise _not_of_zoology(name)
+    if name not in sweeps.names() and Path(f"{name}.py").is_file():
+        raise UsageError(f"no sweep named {name!r}: did you mean the file {name}.py?")
     try:
         if scale is None:
             raise UsageError(f"sweep {name!r} needs a scale: --scale {', '.join(sweeps.scales(name))}")
@@ -26,25 +48,76 @@ def load_sweep(name: str, scale: str | None, seeds: int = 1) -> list[RunConfig]:
         raise UsageError(str(error)) from error
 
 
-def load_zoology(path: Path, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
+def sweep_name(name: str) -> str:
+    """What records name a sweep: for a module of the user's own what its place gives, any other as it is."""
+    from mqar_bench.basics.modules import is_own, locate
+
+    if name.endswith(".py") and Path(name).is_file():
+        return locate(name).folder_name
+    if is_own(name) and not name.endswith(".py") and _is_found(name):
+        return locate(name).folder_name
+    return name
+
+
+def _is_found(name: str) -> bool:
+    """Whether there is a module of a dotted name; a sweep's may look like one."""
+    from importlib.util import find_spec
+
+    try:
+        return find_spec(name) is not None
+    except Exception:
+        return False
+
+
+def _load_module(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.basics.modules import locate
+    from mqar_bench.zoology.experiment import execute_module
+    from sweeps.own import load_own
+    from sweeps.protocols import with_seeds
+
+    place = locate(name)
+    module = execute_module(place)
+    if not callable(getattr(module, "configs", None)):
+        if scale is not None and hasattr(module, "configs"):
+            raise UsageError(f"--scale {scale}: an experiment file has no scales")
+        return _load_zoology(place, module, seeds, quiet, ignore_unknown)
+    if ignore_unknown:
+        raise _not_of_zoology(name)
+    configs = load_own(place, module, scale)
+    if not quiet:
+        _say_name(configs[0])
+    return with_seeds(configs, seeds)
+
+
+def _load_zoology(place: Place, module: ModuleType, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
     """The runs of an experiment file of Zoology; on standard error, what could not be translated or differs, and the
     name of the sweep."""
     from mqar_bench.basics.errors import UsageError
-    from mqar_bench.zoology import load_experiment
+    from mqar_bench.zoology.experiment import translate_module
     from sweeps.protocols import with_seeds
 
-    experiment = load_experiment(path, ignore_unknown)
+    experiment = translate_module(place, module, ignore_unknown)
     for reason, count in experiment.refused.items():
         print(f"refused: {count} of {experiment.total} configs: {reason}", file=sys.stderr)
     if not quiet:
         for note, count in experiment.notes.items():
             print(f"note: {count} of {experiment.total} configs: {note}", file=sys.stderr)
     if not experiment.configs:
-        raise UsageError(f"{path}: none of its {experiment.total} configs can be run here")
+        raise UsageError(f"{place.shown}: none of its {experiment.total} configs can be run here")
     if not quiet:
-        first = experiment.configs[0]
-        print(f"note: its runs are those of sweep {first.sweep} at scale {first.scale}", file=sys.stderr)
+        _say_name(experiment.configs[0])
     return with_seeds(experiment.configs, seeds)
+
+
+def _say_name(config: RunConfig) -> None:
+    print(f"note: its runs are those of sweep {config.sweep} at scale {config.scale}", file=sys.stderr)
+
+
+def _not_of_zoology(name: str) -> Exception:
+    from mqar_bench.basics.errors import UsageError
+
+    return UsageError(f"--ignore-unknown-fields is for experiment files of Zoology; {name!r} is none")
 
 
 def changed_config(
@@ -60,7 +133,8 @@ def changed_config(
 
 
 def start_config(base: str | None, file: Path | None, record: str | None, store: Store) -> RunConfig:
-    """The config to start from: a run of a sweep (NAME/SCALE/I), a file, a record (file or id), or the default."""
+    """The config to start from: a run of a sweep (NAME/SCALE/I, or NAME/I of a module without a choice of scales), a
+    file, a record (file or id), or the default."""
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.config import RunConfig
     from mqar_bench.config.overrides import read_config
@@ -82,10 +156,22 @@ def run_of_sweep(place: str, option: str = "") -> RunConfig:
     """The run that ``SWEEP/SCALE/I`` means, which is given to an ``option``; ``UsageError`` if there is none such."""
     from mqar_bench.basics.errors import UsageError
 
-    if place.count("/") != 2:
-        raise UsageError(f"{option}{place}: a run is given as SWEEP/SCALE/I, such as fig3/demo/0")
-    name, scale, index = place.split("/")
+    name, scale, index = _parse_place(place, option)
     configs = load_sweep(name, scale)
     if index not in map(str, range(len(configs))):
         raise UsageError(f"{option}{place}: the last part must be a run from 0 to {len(configs) - 1}")
     return configs[int(index)]
+
+
+def _parse_place(place: str, option: str) -> tuple[str, str | None, str]:
+    """The sweep, its scale and the run's number; a file's name may have slashes in it."""
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.basics.modules import is_own
+
+    above, _, index = place.rpartition("/")
+    if is_own(above):
+        return above, None, index
+    name, _, scale = above.rpartition("/")
+    if not (name and scale and index) or ("/" in name and not is_own(name)):
+        raise UsageError(f"{option}{place}: a run is given as SWEEP/SCALE/I, such as fig3/demo/0")
+    return name, scale, index

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.configs import start_config
+from mqar_bench.cli.configs import run_of_sweep, start_config
 from mqar_bench.cli.launching import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def _find(named: str, store: Store) -> Path:
 
     if named.endswith(WEIGHTS):
         return Path(named)
-    is_base = named.count("/") == 2 and not (named.endswith(".json") or Path(named).exists())
-    config = start_config(named, None, None, store) if is_base else start_config(None, None, named, store)
+    is_base = "/" in named and not (named.endswith(".json") or Path(named).exists())
+    config = run_of_sweep(named) if is_base else start_config(None, None, named, store)
     found = find_weights(store, [config])
     if not found:
         start = f"--base {named}" if is_base else f"--from-record {named}"

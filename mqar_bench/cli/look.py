@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.configs import sweep_name
 from mqar_bench.cli.left_out import left_out
 from mqar_bench.cli.results import read_records
 
@@ -33,15 +34,23 @@ class ListFormat(StrEnum):
     epilog="**Examples**\n\n"
     "mqar-bench plot fig3 --scale demo --out figures\n\n"
     "mqar-bench plot lr --sweep top_k --scale laptop\n\n"
+    "mqar-bench plot my_figure.py --sweep my_sweep.py\n\n"
     "mqar-bench plot cache --trace a/trace.npz --trace b/trace.npz"
 )
 def plot(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The figure, such as fig3.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="The figure, such as fig3, or your own: my_figure.py, my_package.my_figure.",
+            show_default=False,
+        ),
+    ],
     scale: Annotated[str | None, typer.Option(metavar="SCALE", help="Default: the one with finished runs.")] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SWEEP", help="Of this sweep; may be repeated. Default: those that the figure is made for."
+            metavar="SWEEP|FILE", help="Of this sweep; may be repeated. Default: those that the figure is made for."
         ),
     ] = None,
     data: Annotated[
@@ -61,21 +70,32 @@ def plot(
     """Draw a figure from records, and write the numbers in it beside it.
 
     Runs on different data do not compare: where there are some, --data chooses. Runs that are not done are named.
+
+    A file of your own has `table(frame)`, from the rows that `mqar-bench results` has to the numbers in the figure, and
+    `figure(points)`, from these to a matplotlib Figure. It shows every sweep with records, unless it has `SWEEPS`, a
+    tuple of names; with `SCREENING = True` the short runs of a screening. Given --trace it is drawn from traces.
     """
     import plots
     from mqar_bench.basics.errors import UsageError
+    from mqar_bench.basics.modules import is_own
     from mqar_bench.records.store import Store
     from mqar_bench.records.table import to_frame
 
-    if name not in plots.names():
+    own = name not in plots.names() and is_own(name)
+    if name not in plots.names() and not own:
+        if Path(f"{name}.py").is_file():
+            raise UsageError(f"no figure named {name!r}: did you mean the file {name}.py?")
         raise UsageError(f"no figure named {name!r}{hint(name, plots.names())}")
-    if not plots.sweeps(name):
+    if not plots.sweeps(name) and (trace or not own):
         _draw(name, _read_traces(name, trace), out, columns)
         return
     if trace:
         raise UsageError(f"the figure {name} is drawn from records: there is no --trace to it")
-    chosen = sweep or plots.sweeps(name)
-    records, scale = _read_records(name, chosen, scale, results)
+    files = {sweep_name(one): one for one in sweep or ()} | (plots.sweep_files(name) if own else {})
+    chosen = [sweep_name(one) for one in sweep] if sweep else plots.sweeps(name)
+    if not chosen:
+        chosen = sorted({result.config.sweep for result in read_records(results, None, scale)})
+    records, scale = _read_records(name, chosen, scale, results, files, own and plots.shows_screening(name))
     for one in chosen:
         for line in left_out(Store(results), records, one, scale):
             print(f"note: {line}", file=sys.stderr)
@@ -143,22 +163,39 @@ def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int) 
         print(path)
 
 
-def _read_records(figure: str, wanted: Sequence[str], scale: str | None, root: Path) -> tuple[list[RunResult], str]:
-    """The records of these sweeps at one scale, and that scale: the only one with finished runs, unless it is given."""
+def _read_records(
+    figure: str,
+    wanted: Sequence[str],
+    scale: str | None,
+    root: Path,
+    files: Mapping[str, str] | None = None,
+    short: bool = False,
+) -> tuple[list[RunResult], str]:
+    """The records of these sweeps at one scale, and that scale: the only one with finished runs, unless it is given.
+
+    Args:
+        files: what names a sweep in a command, where it is not what records name it.
+        short: those of a screening at that scale, where some are done.
+    """
     import sweeps
     from mqar_bench.basics.errors import UsageError
+    from mqar_bench.basics.modules import is_own
     from mqar_bench.launching.screen import SUFFIX
 
-    records = read_records(root, None, scale)
+    files = files or {}
+    every = read_records(root, None, None if short else scale)
+    records = [result for result in every if scale in (None, result.config.scale)]
     there = sorted({result.config.sweep for result in records})
     for sweep in wanted:
-        if sweep not in (*there, *sweeps.names()):
+        if sweep not in (*there, *sweeps.names()) and not is_own(files.get(sweep, "")):
             raise UsageError(f"no sweep named {sweep!r}{hint(sweep, sorted({*there, *sweeps.names()}))}")
     records = [result for result in records if result.config.sweep in wanted]
     if not records:
+        given = [files.get(sweep, sweep) for sweep in wanted]
+        at = f" --scale {scale or 'demo'}" if scale or not is_own(given[0]) else ""
         raise UsageError(
-            f"no records of {' or '.join(wanted)}{f' at scale {scale}' if scale else ''} in {root}:"
-            f" `mqar-bench sweep {wanted[0]} --scale {scale or 'demo'}` makes some (there is {', '.join(there)})"
+            f"no records of {' or '.join(given)}{f' at scale {scale}' if scale else ''} in {root}:"
+            f" `mqar-bench sweep {given[0]}{at}` makes some (there is {', '.join(there)})"
         )
     if scale is None:
         records = [r for r in records if not r.config.scale.endswith(SUFFIX)] or records  # screening's are no results
@@ -167,6 +204,9 @@ def _read_records(figure: str, wanted: Sequence[str], scale: str | None, root: P
         if len(scales) > 1 and len(finished) != 1:
             raise UsageError(f"there are records of {figure} at {', '.join(scales)}: choose one with --scale")
         scale = finished[0] if finished else scales[0]
+    screened = [r for r in every if r.config.sweep in wanted and r.config.scale == scale + SUFFIX]
+    if short and any(result.status == "done" for result in screened):
+        return screened, scale + SUFFIX
     return [result for result in records if result.config.scale == scale], scale
 
 

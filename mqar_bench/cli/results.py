@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Application, Once, Results, app
+from mqar_bench.cli.configs import sweep_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ class OrList(Once, TyperGroup):
 group = Application(cls=OrList, subcommand_metavar="| COMMAND [ARGS]...")
 app.add_typer(group, name="results")
 
-Sweep = Annotated[str | None, typer.Argument(metavar="SWEEP", help="Only this sweep.", show_default=False)]
+Sweep = Annotated[str | None, typer.Argument(metavar="SWEEP", help="Only this sweep; a file too.", show_default=False)]
 Scale = Annotated[str | None, typer.Option(metavar="SCALE", help="Only this scale.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
 
@@ -104,7 +105,7 @@ def list_results(
             raise UsageError(f"--export {export}: the file must end in .csv or .parquet")
         if columns is not None or format is not ResultsFormat.table:
             raise UsageError("--export writes every column in the format that FILE ends in: no --columns, --format")
-    frame = to_frame(read_records(results, name, scale))
+    frame = to_frame(read_records(results, name and sweep_name(name), scale))
     chosen = [_column(column.strip(), list(frame.columns)) for column in columns.split(",")] if columns else None
     frame = frame if chosen is None else frame[chosen]
     if export is not None:
@@ -183,7 +184,7 @@ def pack(
     from mqar_bench.records.archive import pack as pack_store
     from mqar_bench.records.store import Store
 
-    store = Store(results)
+    store, name = Store(results), name and sweep_name(name)
     _choose(store.results()[0], results, name, scale)
     packed, problems = pack_store(store, name, scale, dry_run=dry_run)
     _name_skipped(problems)

@@ -35,7 +35,8 @@ from mqar_bench.cli.launching import (
 def run(
     context: typer.Context,
     base: Annotated[
-        str | None, typer.Option(metavar="SWEEP/SCALE/I", help="Start from run I of a sweep, see sweep --dry-run.")
+        str | None,
+        typer.Option(metavar="SWEEP/SCALE/I", help="Start from run I of a sweep, see sweep --dry-run."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Start from a config in JSON, as --dry-run prints it.")

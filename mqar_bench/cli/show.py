@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import mixers
 from mqar_bench.basics.console import print_table
 from mqar_bench.config.settings import argument_docs, settings_of
-from mqar_bench.tasks import TASKS
+from mqar_bench.tasks import Task, find_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,10 @@ KEY_COLUMNS = (
     "run_id", "sweep", "scale", "data", "mixer", "d_model", "state_size", "learning_rate", "seed", "accuracy",
     "seconds", "status",
 )  # fmt: skip
+
+
+#: Characters of a line of an example.
+EXAMPLE_WIDTH = 100
 
 
 def print_frame(frame: pd.DataFrame, columns: list[str] | None = None) -> None:
@@ -134,12 +138,52 @@ def describe_mixer(name: str) -> dict[str, Any]:
 
 
 def describe_task(name: str) -> dict[str, Any]:
-    """A task's name, what its module says of it, the first line of that, and its options like a mixer's."""
-    cls = TASKS[name]
-    text = inspect.getdoc(inspect.getmodule(cls)) or ""
+    """A task's name, what its module says of it, the first line of that, and its options like a mixer's.
+
+    Of one of the user's own, at a dotted path, the class says it, and an example is drawn.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    cls = find_task(name)
+    if cls is None:
+        raise ValueError(f"no task named {name!r}")
+    if cls.own:
+        text = re.sub(r"^Args:\n(?:[ ]+.*(?:\n|$)|\n)*", "", own_doc(cls), flags=re.MULTILINE).strip()
+        text = f"{text}\n\n{_draw_example(cls)}".strip()
+    else:
+        text = inspect.getdoc(inspect.getmodule(cls)) or ""
     own = [setting for setting in settings_of(cls) if setting.path != "name"]
     options = [{"name": s.path, "type": s.type, "default": s.default, "description": s.description} for s in own]
     return {"name": name, "summary": text.partition("\n")[0], "description": text, "options": options}
+
+
+def own_doc(cls: type) -> str:
+    """The docstring of a class itself, not of those that it is derived from."""
+    return inspect.cleandoc(cls.__doc__ or "")
+
+
+def _draw_example(cls: type[Task]) -> str:
+    """An example of a task with its defaults, as the docstrings of ours have one, folded after so many tokens."""
+    try:
+        segment = cls.model_validate({}).build(0)
+    except ValueError as error:
+        return f"No example of its defaults can be drawn: {' '.join(str(error).split())}"
+    tokens, labels = segment.tokens[0].tolist(), [""] * segment.tokens.shape[1]
+    for position, answer in zip(segment.positions[0].tolist(), segment.answers[0].tolist(), strict=True):
+        labels[position] = str(answer)
+    width = len(str(max(*tokens, len(tokens), *map(int, filter(None, labels))))) + 2
+    lines = []
+    for start in range(0, len(tokens), step := max(1, (EXAMPLE_WIDTH - 12) // width)):
+        places = range(start, min(start + step, len(tokens)))
+        for what, row in (
+            ("position", places),
+            ("token", tokens[start : start + step]),
+            ("label", labels[start : start + step]),
+        ):
+            lines.append(f"    {what:8}{''.join(f'{cell:>{width}}' for cell in row)}".rstrip())
+        lines.append("")
+    return "With its defaults, for instance:\n\n" + "\n".join(lines).rstrip()
 
 
 def _paragraph(text: str, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.configs import load_sweep, load_zoology
+from mqar_bench.cli.configs import load_sweep
 from mqar_bench.cli.launching import (
     Address,
     ExecutorName,
@@ -36,17 +36,21 @@ if TYPE_CHECKING:
     "mqar-bench sweep fig3 --scale demo --dry-run\n\n"
     "mqar-bench sweep fig3 --scale laptop --time-budget 55m --select 5\n\n"
     "mqar-bench sweep fig3 --scale paper --gpus-per-run 0.25 --address auto\n\n"
+    "mqar-bench sweep my_sweep.py --seeds 3\n\n"
     "mqar-bench sweep zoology/experiments/mqar_example_configs/original_mqar_configs.py"
 )
 def sweep(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME|FILE", help="The sweep, such as fig3, or an experiment file of Zoology.", show_default=False
+            metavar="NAME|FILE",
+            help="The sweep, such as fig3, or your own: my_sweep.py, my_package.my_sweep; or Zoology's file.",
+            show_default=False,
         ),
     ],
     scale: Annotated[
-        str | None, typer.Option(metavar="SCALE", help="Its scale, such as demo; a file has none.", show_default=False)
+        str | None,
+        typer.Option(metavar="SCALE", help="Its scale, such as demo; of a file with SCALES.", show_default=False),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run: its own and the next ones.")] = 1,
     results: Results = Path("results"),
@@ -84,7 +88,11 @@ def sweep(
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and which are done; train none.")] = False,
 ) -> None:
-    """Run a sweep, or what an experiment file of Zoology describes: every run that has no record yet.
+    """Run a sweep: every run that has no record yet.
+
+    A file of your own has a function `configs()` that returns a list of RunConfigs, or `configs(scale)` and `SCALES`, a
+    tuple of names; one of Zoology has a list `configs` of its TrainConfigs. The command says under which name the runs
+    are listed; wherever a sweep is asked for, the file's name does as well.
 
     Records are written as runs end, and longer runs leave checkpoints: the same command resumes, whatever ended the
     last one. A run that fails is recorded with its traceback and tried again next time; one whose process or machine
@@ -99,7 +107,7 @@ def sweep(
 
     if select is not None and (screen or seeds != 1):
         raise UsageError("--select N screens, and says how many seeds there are: leave out --screen and --seeds")
-    configs, store = _load(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
+    configs, store = load_sweep(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
     screening = Screening(screen_share, screen_keep, select or 0) if screen or select else None
     budget = make_budget(time_budget)
     if dry_run:
@@ -111,18 +119,6 @@ def sweep(
     summary = launcher.launch(configs) if screening is None else launcher.launch_screened(configs, screening)
     print_summary(summary, store)
     raise typer.Exit(launcher.exit_code(summary))
-
-
-def _load(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
-    from mqar_bench.basics.errors import UsageError
-
-    if name.endswith(".py"):
-        if scale is not None:
-            raise UsageError(f"--scale {scale}: an experiment file has no scales")
-        return load_zoology(Path(name), seeds, quiet, ignore_unknown)
-    if ignore_unknown:
-        raise UsageError(f"--ignore-unknown-fields is for experiment files of Zoology; {name!r} is none")
-    return load_sweep(name, scale, seeds)
 
 
 def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | None) -> None:

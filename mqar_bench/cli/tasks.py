@@ -13,9 +13,14 @@ from mqar_bench.cli.app import app
 from mqar_bench.cli.look import ListFormat
 
 
-@app.command(name="tasks", epilog="**Examples**\n\nmqar-bench tasks\n\nmqar-bench tasks forgetting")
+@app.command(
+    name="tasks",
+    epilog="**Examples**\n\nmqar-bench tasks\n\nmqar-bench tasks forgetting\n\nmqar-bench tasks my_tasks.Mine",
+)
 def list_tasks(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A task.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A task, or a dotted path to a class.", show_default=False)
+    ] = None,
     format: Annotated[ListFormat, typer.Option(help="A table, or JSON.")] = ListFormat.table,
 ) -> None:
     """List the tasks, or what one is and its options."""
@@ -23,10 +28,14 @@ def list_tasks(
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.cli.show import describe_task, plain, show_json
     from mqar_bench.tasks import TASKS
+    from mqar_bench.tasks.own import is_path
 
-    if name is not None and name not in TASKS:
+    if name is not None and name not in TASKS and not is_path(name):
         raise UsageError(f"no task named {name!r}{hint(name, list(TASKS))}")
-    described = [describe_task(task) for task in ([name] if name else TASKS)]
+    try:
+        described = [describe_task(task) for task in ([name] if name else TASKS)]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     if format is ListFormat.json:
         print(json.dumps(described if name is None else described[0], indent=1))
     elif name is None:

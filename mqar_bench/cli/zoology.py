@@ -27,4 +27,5 @@ def export_zoology(
     """
     from mqar_bench.zoology import export
 
-    print(export(load_sweep(name, scale, seeds), f"{name} at scale {scale}"), end="")
+    configs = load_sweep(name, scale, seeds)
+    print(export(configs, f"{name} at scale {configs[0].scale}"), end="")

@@ -1,8 +1,12 @@
-"""Whether the mixers that a config names can be made, have what every run calls, and can run; no weights are drawn."""
+"""Whether the mixers and the user's own tasks that a config names can be made, have what every run calls, and can run.
+
+No weights are drawn."""
 
 from __future__ import annotations
 
+import inspect
 import textwrap
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -14,8 +18,10 @@ from torch import nn
 from mixers.base import RecurrentMixer, SequenceMixer
 from mixers.checks import brief
 from mixers.registry import MixerError, outline
-from mqar_bench.basics.errors import UsageError, one_line
+from mqar_bench.basics.errors import UsageError, describe, one_line
 from mqar_bench.config.run import RunConfig
+from mqar_bench.tasks import Task
+from mqar_bench.tasks.own import load_task
 
 #: What is there of a method that is not implemented.
 _MISSING = (None, nn.Module.forward, SequenceMixer.forward, SequenceMixer.state_size, RecurrentMixer.mix)
@@ -45,6 +51,43 @@ def check_mixers(config: RunConfig) -> None:
             raise _refuse_mixer(i, error) from None
         if config.train.device != "auto":
             check_engine(mixer, i, torch.device(config.train.device))
+
+
+def check_tasks(config: RunConfig) -> None:
+    """Draw two examples of each task of the user's own, so that a fault in it is found before any training.
+
+    Raises:
+        UsageError: a task that raises, gives what is no example, draws otherwise the next time, or would not come back
+            from its record as it was.
+    """
+    tried: list[Any] = []
+    for part in ("train", "validation", "test"):
+        for i, task in enumerate(getattr(config.data, part)):
+            if not task.own or task in tried:
+                continue
+            tried.append(task)
+            try:
+                _rehearse(task)
+            except ValueError as error:
+                raise UsageError(f"data.{part}.{i}: {one_line(str(error))}") from None
+
+
+def _rehearse(task: Task) -> None:
+    fields = {name: value for name, value in task.model_dump(mode="json").items() if name != "name"}
+    if load_task(task.name) is not type(task) or type(task)(**fields) != task:
+        raise ValueError(f"the task {task.name!r} is not the same after its fields were written and read: {fields}")
+    few = task.model_copy(update={"num_examples": min(2, task.num_examples)})
+    try:
+        first, again = few.build(0), few.build(0)
+    except ValueError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == inspect.getfile(type(task))]
+        place = f" in line {lines[-1]}" if lines else ""
+        raise ValueError(f"_draw of the task {task.name!r} raised {describe(error)}{place}") from error
+    if not all(torch.equal(getattr(first, n), getattr(again, n)) for n in ("tokens", "positions", "answers")):
+        raise ValueError(f"_draw of the task {task.name!r} must draw from rng and filler alone: it gave other examples")
 
 
 def check_engine(mixer: nn.Module, layer: int, device: torch.device) -> None:

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from mixers.checks import brief
 from mqar_bench.basics.errors import UsageError, one_line
-from mqar_bench.config.check import check_mixers
+from mqar_bench.config.check import check_mixers, check_tasks
 from mqar_bench.config.run import MixerSpec, RunConfig
 from mqar_bench.config.settings import all_fields, entry_of, models_of, named
 from mqar_bench.config.suggest import MAX_PATH, not_an_option, unknown_setting, unknown_task
-from mqar_bench.tasks import TASKS, UNKNOWN_TASK
+from mqar_bench.tasks import UNKNOWN_TASK, find_task
+from mqar_bench.tasks.own import is_path
 
 #: Pydantic's words for what a user writes as JSON.
 _IN_JSON = {
@@ -40,7 +41,7 @@ def apply_overrides(config: RunConfig, pairs: Iterable[tuple[str, str]]) -> RunC
     _check_once(pairs)
     values = config.model_dump(mode="json")
     paths = [path for path, _ in pairs]
-    for path, text in pairs:
+    for path, text in _own_names_first(pairs):
         _assign(values, path, text, paths)
     if "mixer" not in paths and any(path == "model" or path.split(".")[:2] == ["model", "mixers"] for path in paths):
         values["mixer"] = ""
@@ -93,6 +94,18 @@ def _check_once(pairs: Iterable[tuple[str, str]]) -> None:
         given[path] = text, value
 
 
+def _own_names_first(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The name of a task of the user's own before its settings, which no other task need have."""
+    ordered = list(pairs)
+    for path, text in pairs:
+        above = path.removesuffix("name")
+        if path.startswith("data.") and path.endswith(".name") and is_path(text):
+            ordered.remove((path, text))
+            first = next((i for i, (other, _) in enumerate(ordered) if other.startswith(above)), len(ordered))
+            ordered.insert(min(first, pairs.index((path, text))), (path, text))
+    return ordered
+
+
 def _holds(value: Any, segments: list[str]) -> bool:
     """Whether there is something at this path below a value."""
     for segment in segments:
@@ -137,7 +150,8 @@ def parse_config(values: Any) -> RunConfig:
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_explain(error)) from None
+        raise UsageError(_explain(error, values)) from None
+    check_tasks(config)
     check_mixers(config)
     return config
 
@@ -177,9 +191,12 @@ def _assign(values: dict[str, Any], path: str, text: str, given: list[str]) -> N
 
 def _leave_out(task: dict[str, Any], name: Any, given: list[str]) -> None:
     """What a task need not keep, besides what is ``given``, when it becomes the one of another name."""
-    before, after = (named(TASKS.values(), each) for each in (task.get("name"), name))
-    if before is None or after is None:
+    try:
+        before, after = (find_task(each) for each in (task.get("name"), name))
+    except ValueError:
         return  # refused later
+    if before is None or after is None:
+        return
     for key in [key for key in task if key not in given]:
         field = before.model_fields.get(key)
         if key not in after.model_fields or (field is not None and task[key] == field.default):
@@ -190,7 +207,10 @@ def _step(node: Any, kind: Any, segments: list[str], depth: int) -> tuple[Any, A
     """The key that ``segments[depth]`` means in ``node``, which is of type ``kind``, and the type of what is there."""
     path, above, segment = ".".join(segments), ".".join(segments[:depth]), segments[depth]
     if isinstance(node, dict) and (models := models_of(kind)):
-        chosen = named(models, node.get("name")) or models[0]
+        try:
+            chosen = (find_task(node.get("name")) if len(models) > 1 else None) or models[0]
+        except ValueError as error:
+            raise UsageError(f"{above}.name: {error}") from None
         known = all_fields((chosen, *models))  # of what it may yet be named, too
         if segment not in known:
             raise UsageError(unknown_setting(path, above, segment, chosen, segments[depth + 1 :]))
@@ -232,10 +252,10 @@ def _object(entries: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _explain(error: ValidationError) -> str:
-    """The first fault as ``path: what is wrong (got value)``."""
+def _explain(error: ValidationError, values: Any) -> str:
+    """The first fault in ``values`` as ``path: what is wrong (got value)``."""
     first = error.errors()[0]
-    segments, kind = _locate(first["loc"])
+    segments, kind = _locate(first["loc"], values)
     path, given = ".".join(segments), first["input"]
     if first["type"] == "extra_forbidden":
         return unknown_setting(path, ".".join(segments[:-1]), segments[-1], kind, [])
@@ -248,21 +268,35 @@ def _explain(error: ValidationError) -> str:
     return f"{path or 'a config'}: {text}{got}"
 
 
-def _locate(location: tuple[int | str, ...]) -> tuple[list[str], Any]:
-    """The path, as a user writes it, of a place in pydantic's words; and the class of settings that it is in."""
+def _locate(location: tuple[int | str, ...], node: Any) -> tuple[list[str], Any]:
+    """The path, as a user writes it, of a place in pydantic's words; and the class of settings that it is in.
+
+    ``node`` is what was validated, in its plain form.
+    """
     segments: list[str] = []
     kind: Any = RunConfig
     holder: Any = RunConfig
     for segment in location:
         models = models_of(kind)
-        if len(models) > 1:
+        if len(models) > 1 and isinstance(node, dict) and is_path(node.get("name")):
+            kind = find_task(node["name"])
+            models = models_of(kind)
+        elif len(models) > 1:
             kind = named(models, segment)  # pydantic's word for which of them it took, and no setting
             continue
         segments.append(str(segment))
+        node = _below(node, segment)
         holder = kind
         field = models[0].model_fields.get(str(segment)) if models else None
         kind = field.annotation if field else entry_of(kind)
     return segments, holder
+
+
+def _below(node: Any, segment: int | str) -> Any:
+    try:
+        return node[segment]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _short(value: Any) -> str:

@@ -80,4 +80,4 @@ def unknown_task(name: Any) -> str:
     """What to say of a task that does not exist."""
     close = difflib.get_close_matches(name[:MAX_PATH], TASKS, 1) if isinstance(name, str) else []
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(TASKS)}"
-    return f"no task named {brief(name)}: {hint}"
+    return f"no task named {brief(name)}: {hint} (or give a dotted path to a class)"

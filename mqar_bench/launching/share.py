@@ -20,7 +20,7 @@ PARTS = ("train", "validation", "test")
 def data_bytes(config: DataConfig) -> int:
     """What the task data of a run takes: int32 tokens, positions and answers."""
     tasks = config.tasks
-    return sum(4 * t.num_examples * (t.input_seq_len + 2 * t.num_kv_pairs) for t in tasks)
+    return sum(4 * t.num_examples * (t.input_seq_len + 2 * t.num_answers) for t in tasks)
 
 
 def to_arrays(config: DataConfig) -> Arrays:

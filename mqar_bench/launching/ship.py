@@ -20,14 +20,14 @@ IGNORED = shutil.ignore_patterns("__pycache__", ".git", "*.pyc")
 def gather(configs: Iterable[RunConfig], folder: Path) -> Path:
     """Copy this package, the mixers and the users' own modules that the runs name into ``folder``, for Ray to send.
 
-    Of a module of the user's own, what it imports from the same place comes along. Installed packages do not: they
-    must be installed on every machine. A module that cannot be imported goes as far as it has come, for its runs to
-    fail with it.
+    They name mixers and tasks. Of a module of the user's own, what it imports from the same place comes along.
+    Installed packages do not: they must be installed on every machine. A module that cannot be imported goes as far as
+    it has come, for its runs to fail with it.
     """
     for package in (sys.modules[__name__.partition(".")[0]], mixers):
         _copy(package, folder)
-    names = {spec.name.rpartition(".")[0] for config in configs for spec in config.model.mixers if "." in spec.name}
-    for name in sorted(names):
+    named = {part.name for config in configs for part in (*config.model.mixers, *config.data.tasks)}
+    for name in sorted({path.rpartition(".")[0] for path in named if "." in path}):
         top = _import(name)
         root = None if top is None else _root(top)
         if top is None or root is None or _is_installed(root):

@@ -22,6 +22,7 @@ from mqar_bench.basics.files import write_atomically
 from mqar_bench.config import RunConfig, content_id
 from mqar_bench.records.result import SCHEMA_VERSION, RunResult
 from mqar_bench.records.upgrade import STEPS, upgrade
+from mqar_bench.tasks.own import RECORDED
 
 #: What the file of a run's weights ends in.
 WEIGHTS = ".safetensors"
@@ -278,7 +279,7 @@ def _to_values(text: bytes) -> dict[str, Any]:
 
 def _to_result(values: dict[str, Any]) -> RunResult:
     try:
-        result = RunResult.model_validate(values | {"schema_version": SCHEMA_VERSION})
+        result = RunResult.model_validate(values | {"schema_version": SCHEMA_VERSION}, context=RECORDED)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

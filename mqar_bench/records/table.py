@@ -12,7 +12,6 @@ from mqar_bench.config import RunConfig, setting_names
 from mqar_bench.records.capacity import RECALLED, find_capacity, recalled_pairs
 from mqar_bench.records.curves import guide_points, steps_tokens_to, training_points
 from mqar_bench.records.result import RunResult
-from mqar_bench.tasks import MQARConfig
 
 #: Columns before and after those that depend on the records (``accuracy/<setting>`` and ``option.<name>``).
 LEADING = (
@@ -134,7 +133,7 @@ def _capacity(result: RunResult) -> dict[str, Any]:
     tasks = result.config.data.test
     curve: dict[int, float] = {}
     for name, task in zip(setting_names(tasks), tasks, strict=True):
-        if isinstance(task, MQARConfig) and name in result.settings:
+        if task.name == "multiquery_ar" and name in result.settings:
             accuracy = result.settings[name]
             curve[task.num_kv_pairs] = min(accuracy, curve.get(task.num_kv_pairs, accuracy))
     found = find_capacity(curve)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, get_args
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Tag, WrapSerializer, WrapValidator
 
 from mqar_bench.tasks.associative_retrieval import AssociativeRetrievalConfig
 from mqar_bench.tasks.compositional import CompositionalConfig
 from mqar_bench.tasks.forgetting import ForgettingConfig
 from mqar_bench.tasks.jrt import JRTConfig
 from mqar_bench.tasks.mqar import MQARConfig
+from mqar_bench.tasks.own import is_path, load_task, serialize_task, validate_task
+from mqar_bench.tasks.queries import QueryTask
 from mqar_bench.tasks.seeds import segment_seeds
 from mqar_bench.tasks.segment import Segment
 from mqar_bench.tasks.stacked import StackedConfig
@@ -25,10 +27,12 @@ __all__ = [
     "ForgettingConfig",
     "JRTConfig",
     "MQARConfig",
+    "QueryTask",
     "Sampler",
     "Segment",
     "StackedConfig",
     "Task",
+    "find_task",
     "segment_seeds",
 ]
 
@@ -42,7 +46,7 @@ def _name_of(value: Any) -> str | None:
     return name if isinstance(name, str) and name in TASKS else None
 
 
-#: A config of any task. To register a task, list it here, with its name.
+#: A config of any task. To register a task, list it here, with its name; those of the user's own need none.
 AnyTask = Annotated[
     Annotated[MQARConfig, Tag("multiquery_ar")]
     | Annotated[ForgettingConfig, Tag("forgetting")]
@@ -51,7 +55,18 @@ AnyTask = Annotated[
     | Annotated[JRTConfig, Tag("jrt")]
     | Annotated[AssociativeRetrievalConfig, Tag("associative_retrieval")],
     Discriminator(_name_of, custom_error_type=UNKNOWN_TASK, custom_error_message="there is no task of this name"),
+    WrapValidator(validate_task),
+    WrapSerializer(serialize_task),
 ]
 
 #: Every task's class by its name.
 TASKS: dict[str, type[Task]] = {get_args(entry)[1].tag: get_args(entry)[0] for entry in get_args(get_args(AnyTask)[0])}
+
+
+def find_task(name: Any) -> type[Task] | None:
+    """The class of a task by its name, or by a dotted path.
+
+    Raises:
+        ValueError: it is a dotted path, and there is no task at it.
+    """
+    return load_task(name) if is_path(name) else TASKS.get(name) if isinstance(name, str) else None

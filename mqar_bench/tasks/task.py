@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
+from pydantic import model_validator
+from pydantic.fields import FieldInfo
 
-from mixers.checks import check_size
+from mixers.checks import brief, check_size
 from mqar_bench.basics.frozen import Frozen
 from mqar_bench.tasks.sampling import Array, Rng
 from mqar_bench.tasks.seeds import check_seed
@@ -33,14 +35,19 @@ class Task(Frozen, ABC):
     A task has the fields ``name`` (a literal, by which a config chooses the task), ``num_examples`` (N) and
     ``num_kv_pairs``, and, as fields or as what follows from them, ``vocab_size`` (all its tokens lie below) and
     ``input_seq_len`` (L). List the class in ``mqar_bench.tasks.AnyTask``, and everything else knows it.
+
+    A class outside this package needs no listing and has no field ``name``: it goes by its dotted path
+    (``mqar_bench.tasks.own``), also where it is derived from a task of ours.
     """
 
     name: str
 
+    #: Whether the class is none of this package's.
+    own: ClassVar[bool] = False
     #: What ``build`` takes as its sampler.
     samplers: ClassVar[tuple[Sampler, ...]] = ("fast",)
     #: Of the numbers that describe a setting, those by which ``Segment.slices`` groups.
-    slices: ClassVar[tuple[str, ...]]
+    slices: ClassVar[tuple[str, ...]] = ()
 
     if TYPE_CHECKING:
 
@@ -52,6 +59,18 @@ class Task(Frozen, ABC):
         def input_seq_len(self) -> int: ...
         @property
         def num_kv_pairs(self) -> int: ...
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+            _name_by_path(cls)
+
+    @model_validator(mode="after")
+    def _check_facts(self) -> Task:
+        if self.own:
+            check_facts(self)
+        return self
 
     @property
     def num_answers(self) -> int:
@@ -70,7 +89,7 @@ class Task(Frozen, ABC):
         Args:
             rng: of everything that decides positions and answers.
             filler: of the tokens at unused positions, and of nothing else.
-            tokens: int32 ``[R, L]``, uninitialised: to be written to, in place.
+            tokens: int32 ``[R, L]``, uninitialised (0 in a class outside this package): to be written to, in place.
 
         Returns:
             positions and answers ``[R, P]``, in the order of the sequence.
@@ -116,7 +135,12 @@ class Task(Frozen, ABC):
         chunk = max(1, CHUNK_POSITIONS // length)
         for start in range(0, n, chunk):
             rows = slice(start, start + chunk)
-            positions[rows], answers[rows] = self._draw(rng, filler, tokens[rows])
+            if self.own:
+                tokens[rows] = 0
+            drawn = self._draw(rng, filler, tokens[rows])
+            if self.own:
+                _check_drawn(self, tokens[rows], drawn)
+            positions[rows], answers[rows] = drawn
         return tokens, positions, answers
 
 
@@ -142,3 +166,71 @@ def check_counts(task: Task, *counts: str) -> None:
             f"num_examples={task.num_examples} of input_seq_len={task.input_seq_len} are "
             f"{task.num_examples * task.input_seq_len} tokens, and a segment has at most {MAX_TOKENS}"
         )
+
+
+#: What everything else asks of a task besides ``label``: integers from 1 on.
+SIZES = ("vocab_size", "num_examples", "input_seq_len", "num_kv_pairs", "num_answers")
+#: Characters of a label, which names a column.
+MAX_LABEL = 100
+
+
+def check_facts(task: Task) -> None:
+    """Whether a task of the user's own has all that is asked of one.
+
+    Raises:
+        ValueError: it has not; the message names what is missing or wrong.
+    """
+    for name in SIZES:
+        if not hasattr(task, name):
+            raise ValueError(f"the task {task.name!r} has no {name}: make it a field or a property")
+        size = getattr(task, name)
+        if type(size) is not int:
+            raise ValueError(f"{name} of the task {task.name!r} must be an integer, got {brief(size)}")
+    check_counts(task, *SIZES)
+    label = task.label
+    if not isinstance(label, str) or not label.isprintable() or not 0 < len(label) <= MAX_LABEL:
+        raise ValueError(
+            f"label of the task {task.name!r} must be printable text of 1 to {MAX_LABEL} characters, got {brief(label)}"
+        )
+    try:
+        hash(task)
+    except TypeError as error:
+        raise ValueError(f"fields of the task {task.name!r}: {error}; take a tuple in place of a list") from None
+    if missing := [name for name in task.slices if not hasattr(task, name)]:
+        raise ValueError(f"slices of the task {task.name!r}: it has no {missing[0]}")
+
+
+def _name_by_path(cls: type[Task]) -> None:
+    """Make a class outside this package one that goes by its dotted path."""
+    path = f"{cls.__module__}.{cls.__qualname__}"
+    field, above = cls.model_fields["name"], cls.__mro__[1]
+    if issubclass(above, Task) and field.annotation != above.model_fields["name"].annotation:
+        raise TypeError(f"{path}: a task of your own goes by this path; leave out its field name")
+    cls.own = True
+    cls.model_fields["name"] = FieldInfo(annotation=cast(Any, Literal[path]), default=path)
+    cls.model_rebuild(force=True)
+
+
+def _check_drawn(task: Task, tokens: Array, drawn: Any) -> None:
+    """Whether ``_draw`` of a task of the user's own gave what it should.
+
+    Raises:
+        ValueError: it did not; the message says in what.
+    """
+    said = f"_draw of the task {task.name!r}"
+    if not (isinstance(drawn, tuple) and len(drawn) == 2):
+        raise ValueError(f"{said} must return positions and answers, got {brief(drawn)}")
+    shape = len(tokens), task.num_answers
+    for what, array, most in (
+        ("positions", drawn[0], task.input_seq_len),
+        ("answers", drawn[1], task.vocab_size),
+        ("tokens", tokens, task.vocab_size),
+    ):
+        if not (isinstance(array, np.ndarray) and array.dtype.kind in "iu"):
+            raise ValueError(f"{said} must give {what} as an array of integers, got {brief(array)}")
+        if what != "tokens" and array.shape != shape:
+            raise ValueError(f"{said} must give {what} of shape {shape} (examples, num_answers), got {array.shape}")
+        if array.size and not (array.min() >= 0 and array.max() < most):
+            raise ValueError(f"{said} gave {what} from {array.min()} to {array.max()}; they must lie in [0, {most})")
+    if (np.diff(drawn[0], axis=1) <= 0).any():
+        raise ValueError(f"{said} must give the positions of an example in ascending order, each once")

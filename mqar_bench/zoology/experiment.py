@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import itertools
-import os
-import re
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +13,10 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from mqar_bench.basics.errors import UsageError
+from mqar_bench.basics.modules import Place, execute, explain, locate
 from mqar_bench.config import RunConfig
 from mqar_bench.zoology.checkout import Checkout
 from mqar_bench.zoology.fields import Reader, Untranslatable
@@ -31,6 +27,8 @@ from mqar_bench.zoology.translate import translate
 SCALE = "zoology"
 #: Configs of a file.
 MOST = 100_000
+#: What a sweep of ours has instead of a list.
+FORM = "`configs(scale)` that returns RunConfigs"
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,41 @@ def load_experiment(path: Path, ignore_unknown: bool = False) -> Experiment:
     Raises:
         UsageError: it cannot be read or executed, imports what does more than building configs, or has no ``configs``.
     """
-    checkout = Checkout.around(path)
-    found = _execute(path, checkout)
-    sweep = _name(path)
+    place = locate(str(path))
+    return translate_module(place, execute_module(place), ignore_unknown)
+
+
+def execute_module(place: Place) -> ModuleType:
+    """A module of the user's own, executed with stand-ins for Zoology's modules.
+
+    Raises:
+        UsageError: it cannot be read or raises; with the line of the file, and that of another file that it led to.
+    """
+    checkout, path = Checkout.around(place.path), list(sys.path)
+    try:
+        with _stand_ins(checkout):
+            module = execute(place)
+    except (Exception, SystemExit) as error:
+        sys.path[:] = path
+        raise UsageError(explain(place, error, checkout.root)) from error
+    if not callable(getattr(module, "configs", None)):  # nothing beside it will be imported
+        sys.path[:] = path
+    return module
+
+
+def translate_module(place: Place, module: ModuleType, ignore_unknown: bool = False) -> Experiment:
+    """What a module that ``execute_module`` gave came to, as ``load_experiment`` has it.
+
+    Raises:
+        UsageError: it has no list ``configs`` of Zoology's configs.
+    """
+    checkout = Checkout.around(place.path)
+    found = _configs(place, module, checkout)
     runs: dict[str, RunConfig] = {}
     refused, reader = Counter[str](), Reader(checkout, ignore_unknown)
     for config in found:
         try:
-            run = translate(config, sweep, SCALE, reader)
+            run = translate(config, place.folder_name, SCALE, reader)
         except Untranslatable as error:
             refused[str(error)] += 1
             reader.close(keep=False)
@@ -77,61 +102,27 @@ def load_experiment(path: Path, ignore_unknown: bool = False) -> Experiment:
     return Experiment(tuple(runs.values()), len(found), dict(refused), reader.counts)
 
 
-def _name(path: Path) -> str:
-    """The sweep of a file: its folder's name and its own for people, and a hash that tells it from its namesakes.
-
-    The same from wherever and however often it is run, whatever is in it.
-    """
-    place = path.resolve()
-    words = (re.sub(r"[^A-Za-z0-9_.]+", "-", word).strip("-.")[:40] for word in (place.parent.name, place.stem))
-    return "-".join([*filter(None, words), hashlib.sha256(os.fsencode(place)).hexdigest()[:6]])
-
-
-def _execute(path: Path, checkout: Checkout) -> list[TrainConfig]:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location("zoology_experiment", path)
-    assert spec is not None and spec.loader is not None and spec.origin is not None
-    with _stand_ins(checkout):
-        try:
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            configs = getattr(module, "configs", None)
-            if not isinstance(configs, Iterable) or isinstance(configs, str | bytes | Mapping | BaseModel):
-                configs = ()
+def _configs(place: Place, module: ModuleType, checkout: Checkout) -> list[TrainConfig]:
+    configs = getattr(module, "configs", None)
+    if not isinstance(configs, Iterable) or isinstance(configs, str | bytes | Mapping | BaseModel):
+        configs = ()
+    try:
+        with _stand_ins(checkout):
             found = list(itertools.islice(configs, MOST + 1))
-        except (Exception, SystemExit) as error:
-            raise UsageError(f"{_place(path, spec.origin, checkout, error)}: {_explain(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(explain(place, error, checkout.root)) from error
     if not found:
-        raise UsageError(f"{path} has no list `configs` of Zoology's TrainConfig")
+        raise UsageError(f"{place.shown} has no list `configs` of Zoology's TrainConfig, nor a function {FORM}")
     if len(found) > MOST:
-        raise UsageError(f"{path} has more than {MOST} configs, if they end at all")
+        raise UsageError(f"{place.shown} has more than {MOST} configs, if they end at all")
     for i, config in enumerate(found):
         if not isinstance(config, TrainConfig):
             raise UsageError(
-                f"{path} has no list `configs` of Zoology's TrainConfig: entry {i} is of type {type(config).__name__}"
+                f"{place.shown} has no list `configs` of Zoology's TrainConfig:"
+                f" entry {i} is of type {type(config).__name__}"
+                + (f"; a sweep of RunConfigs has a function {FORM}" if isinstance(config, RunConfig) else "")
             )
     return found
-
-
-def _place(path: Path, origin: str, checkout: Checkout, error: BaseException) -> str:
-    """The line of the file that an error comes from, and the one in another file of the checkout that it led to."""
-    lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError) and error.filename:
-        lines.append((error.filename, error.lineno))
-    root = str(checkout.root)
-    known = [(name, line) for name, line in lines if name == origin or Path(name).is_relative_to(root)]
-    own = [line for name, line in known if name == origin]
-    where = f"{path}:{own[-1]}" if own else str(path)
-    return where if not known or known[-1][0] == origin else f"{where}: {known[-1][0]}:{known[-1][1]}"
-
-
-def _explain(error: BaseException) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        text = f"{error.title}.{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return " ".join(f"{type(error).__name__}: {text}".split())
 
 
 class _StandIns(MetaPathFinder, Loader):

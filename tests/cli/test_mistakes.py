@@ -116,6 +116,7 @@ def cli(monkeypatch, tmp_path):
     Path("folder").mkdir()
     files = {"file": b"{", "bytes": b"\xff{}", "deep": b"[" * 100_000, "list": b"[1]", "typo": b'{"trian": {}}'}
     files["twice"] = b'{"train": {"seed": 1, "seed": 2}}'
+    files["mine.py"] = b"configs = [1]"
     for name, content in files.items():
         Path(name).write_bytes(content)
     return lambda words: CliRunner().invoke(app, words.split())
