@@ -34,6 +34,21 @@ def test_what_is_better_worse_and_not_to_be_trusted():
     assert answers == ["Borne out: a.", "In part: d.", "Not borne out: b; f.", "Not told apart: e."]
 
 
+def test_claims_that_differ_in_a_case_are_said_once():
+    claims = [
+        Claim("a is above x in all", "yes", "", "x"),
+        Claim("b rises, M = 4", "yes", "", "M = 4"),
+        Claim("a is above y in all", "yes", "", "y"),
+        Claim("c", "yes", ""),
+        Claim("a is above z in all", "no", "", "z"),
+        Claim("b rises, M = 8", "yes", "", "M = 8"),
+    ]
+    assert headlines(None, claims) == [
+        "Borne out: a is above x / y in all; b rises, M = 4 / M = 8; c.",
+        "Not borne out: a is above z in all.",
+    ]
+
+
 def test_what_there_is_none_of_is_not_said():
     assert headlines(None, []) == []
     lines = headlines(POINTS[POINTS["mixer"] != "rwkv7"].iloc[:3].assign(edge=None, converged=None), [])

@@ -19,12 +19,13 @@ NEAR_CHANCE = 0.01
 
 
 class Claim(NamedTuple):
-    """A claim, whether the records bear it out (``yes``, ``no`` and in what way, ``in part``, ``not tested``), and the
-    numbers."""
+    """A claim, whether the records bear it out (``yes``, ``no`` and in what way, ``in part``, ``not tested``), the
+    numbers, and which part of the text tells it from its kin."""
 
     text: str
     answer: str
     evidence: str
+    case: str = ""
 
 
 def above_at_equal_state(points: pd.DataFrame, ours: str = "ramnet") -> list[Claim]:
@@ -45,10 +46,10 @@ def above_at_equal_state(points: pd.DataFrame, ours: str = "ramnet") -> list[Cla
                 sizes.append(int(row["state_size"]))
                 duels.append(duel(best, row, measure_of(points)))
         if not duels:
-            claims.append(Claim(text, "not tested", "no point of RAM-Net has as little state"))
+            claims.append(Claim(text, "not tested", "no point of RAM-Net has as little state", str(mixer)))
             continue
         evidence = "; ".join(f"{size:,} elements: {d.text}" for size, d in zip(sizes, duels, strict=True))
-        claims.append(Claim(text, _always(duels), evidence))
+        claims.append(Claim(text, _always(duels), evidence, str(mixer)))
     return claims
 
 
@@ -64,11 +65,10 @@ def rises(points: pd.DataFrame, sweep: str, what: str, falls: bool = False) -> l
         those = those.sort_values("value", ascending=not falls)
         measure, rows = measure_of(those), those.to_dict("records")
         word = "falls" if falls else "rises"
-        text = f"{measure.name} {word} with {what}" + "".join(
-            f", {part}" for part in (str(line).replace("$", ""), design) if part
-        )
+        case = ", ".join(part for part in (str(line).replace("$", ""), design) if part)
+        text = f"{measure.name} {word} with {what}{', ' if case else ''}{case}"
         if len(rows) < 2:
-            claims.append(Claim(text, "not tested", "a single point"))
+            claims.append(Claim(text, "not tested", "a single point", case))
             continue
         whole = duel(rows[-1], rows[0], measure)
         steps = [duel(after, before, measure).verdict for before, after in zip(rows, rows[1:], strict=False)]
@@ -87,7 +87,7 @@ def rises(points: pd.DataFrame, sweep: str, what: str, falls: bool = False) -> l
         guessing = _guessing(those)
         if guessing is not None and those["accuracy"].max() <= guessing + NEAR_CHANCE:
             answer, evidence = "no, at chance", f"{evidence}; guessing gives {guessing:.3f}"
-        claims.append(Claim(text, answer, evidence))
+        claims.append(Claim(text, answer, evidence, case))
     return claims
 
 
@@ -136,10 +136,11 @@ def overlap_decides(cells: pd.DataFrame) -> list[Claim]:
     claims = []
     for (width, recipe), those in cells.groupby(["head_v_dim", "recipe"], sort=False):
         learnt = those["steps_to_90"].notna()
-        text = f"K * K / M decides what is learnt, D = {width}, {recipe}"
+        case = f"D = {width}, {recipe}"
+        text = f"K * K / M decides what is learnt, {case}"
         if learnt.all() or not learnt.any():
             evidence = f"{int(learnt.sum())} of {len(those)} learnt, at K * K / M from {_span(those['ratio'])}"
-            claims.append(Claim(text, "no", evidence))
+            claims.append(Claim(text, "no", evidence, case))
             continue
         thresholds = sorted(set(those["ratio"]))
         errors = [int(((those["ratio"] >= t) != learnt).sum()) for t in thresholds]
@@ -151,7 +152,7 @@ def overlap_decides(cells: pd.DataFrame) -> list[Claim]:
             f"from {best:g} on {int(learnt[above].sum())} of {int(above.sum())} are learnt,"
             f" below {int(learnt[~above].sum())} of {int((~above).sum())}"
         )
-        claims.append(Claim(text, answer, evidence))
+        claims.append(Claim(text, answer, evidence, case))
     return claims
 
 
@@ -170,7 +171,8 @@ def lasts(cells: pd.DataFrame, accuracy: float = 0.9) -> list[Claim]:
         evidence = f"{len(learnt) - len(fell)} of {len(learnt)} (M, K) end at {accuracy:g}" + "".join(
             f"; M = {m}, K = {k} at {end:.3f}" for m, k, end in fell[["slots", "top_k", "accuracy"]].to_numpy(object)
         )
-        claims.append(Claim(f"what is learnt lasts until the end of training, D = {width}, {recipe}", answer, evidence))
+        case = f"D = {width}, {recipe}"
+        claims.append(Claim(f"what is learnt lasts until the end of training, {case}", answer, evidence, case))
     return claims
 
 
@@ -185,9 +187,10 @@ def more_slots_help(cells: pd.DataFrame, recipe: str, plain: str) -> list[Claim]
             index=["slots", "top_k"], columns="recipe", values="learnt", aggfunc="first"
         )
         both = learnt.dropna() if {recipe, plain} <= set(learnt) else learnt.iloc[:0]
-        text = f"starting with more slots makes more of them learnable, D = {width}"
+        case = f"D = {width}"
+        text = f"starting with more slots makes more of them learnable, {case}"
         if both.empty:
-            claims.append(Claim(text, "not tested", "no pair of runs"))
+            claims.append(Claim(text, "not tested", "no pair of runs", case))
             continue
         ours, theirs = both[recipe].astype(bool), both[plain].astype(bool)
         gained, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
@@ -195,7 +198,7 @@ def more_slots_help(cells: pd.DataFrame, recipe: str, plain: str) -> list[Claim]
         evidence = (
             f"{int(ours.sum())} of {len(both)} (M, K) are learnt with it, {int(theirs.sum())} without; lost: {lost}"
         )
-        claims.append(Claim(text, answer, evidence))
+        claims.append(Claim(text, answer, evidence, case))
     return claims
 
 
@@ -211,7 +214,8 @@ def locality(points: pd.DataFrame, fraction: float = 0.25) -> list[Claim]:
         rates = those.set_index("policy")["hit_rate"]
         gain = rates["lru"] - rates["shuffled"]
         answer = "yes" if gain > 0.1 else "in part" if gain > 0.01 else "no"
-        text = f"reads near in time share slots, {'with CAPE' if cape else 'no CAPE'}, M = {slots}"
+        case = f"{'with CAPE' if cape else 'no CAPE'}, M = {slots}"
+        text = f"reads near in time share slots, {case}"
         names = {
             "lru": "LRU",
             "shuffled": "LRU with tokens shuffled",
@@ -219,7 +223,7 @@ def locality(points: pd.DataFrame, fraction: float = 0.25) -> list[Claim]:
             "optimal": "optimal",
         }
         evidence = ", ".join(f"{names[policy]} {rates[policy]:.2f}" for policy in names)
-        claims.append(Claim(text, answer, f"hit rate of a cache of M * {fraction:g}: {evidence}"))
+        claims.append(Claim(text, answer, f"hit rate of a cache of M * {fraction:g}: {evidence}", case))
     return claims
 
 

@@ -103,11 +103,16 @@ def _answers(claims: Sequence[Claim]) -> list[str]:
     )
     lines = []
     for heading, start in words:
-        texts = [
-            claim.text
-            for claim in claims
-            if claim.answer == start or claim.answer.startswith((f"{start},", f"{start} "))
-        ]
-        if texts:
-            lines.append(f"{heading}: {'; '.join(texts)}.")
+        those = [c for c in claims if c.answer == start or c.answer.startswith((f"{start},", f"{start} "))]
+        if those:
+            lines.append(f"{heading}: {'; '.join(_join_kin(those))}.")
     return lines
+
+
+def _join_kin(claims: Sequence[Claim]) -> list[str]:
+    """The claims' texts, those that differ only in what they are about as one."""
+    cases: dict[tuple[str, str], list[str]] = {}
+    for claim in claims:
+        before, _, after = claim.text.partition(claim.case) if claim.case else (claim.text, "", "")
+        cases.setdefault((before, after), []).append(claim.case)
+    return [f"{before}{' / '.join(found)}{after}" for (before, after), found in cases.items()]
