@@ -64,13 +64,15 @@ def accuracy_axis(ax: Axes, low: float = 0) -> None:
 
 
 def capacity_axis(ax: Axes, points: pd.DataFrame) -> None:
-    """A log2 y axis of numbers of pairs, a tick an octave, with room for the markers of all ``capacity_seeds``."""
+    """A log2 y axis of numbers of pairs, a tick an octave or finer, with room for the markers of all
+    ``capacity_seeds``."""
     pairs = [pairs for text in points["capacity_seeds"] for pairs in parse_seeds(text)]
     ax.set_yscale("log", base=2)
-    ax.yaxis.set_major_locator(LogLocator(base=2))
+    low, high = min(pairs) / 1.25, max(pairs) * 1.25
+    ax.yaxis.set_major_locator(LogLocator(base=2, subs=(1.0,) if high >= 4 * low else (1.0, 1.25, 1.5, 1.75)))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.set_ylim(min(pairs) / 1.25, max(pairs) * 1.25)
+    ax.set_ylim(low, high)
 
 
 def draw_capacity(ax: Axes, x: pd.Series, points: pd.DataFrame, **look: Any) -> None:

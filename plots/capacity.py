@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -96,8 +98,11 @@ def _rates(ax: Axes) -> None:
             continue
         ax.plot([start, end], [start / rate, end / rate], color="0.75", linewidth=0.5, linestyle=":", zorder=0)
         near = start * (end / start) ** 0.82
+        place: dict[str, Any] = {"xytext": (3, -1), "va": "top"}
+        if end == high:  # there may be no room to the right of the line
+            place = {"xytext": (-3, 1), "va": "bottom", "ha": "right"}
         ax.annotate(
-            f"{rate} a pair", (near, near / rate), xytext=(3, -1), textcoords="offset points", fontsize=SMALL - 1,
-            color="0.5", zorder=0, va="top",
+            f"{rate} a pair", (near, near / rate), textcoords="offset points", fontsize=SMALL - 1, color="0.5",
+            zorder=0, **place,
         ).set_in_layout(False)  # fmt: skip
     ax.set_xlim(low, high), ax.set_ylim(bottom, top)

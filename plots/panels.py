@@ -24,7 +24,7 @@ from plots.axes import (
     value_axis,
 )
 from plots.select import select_points, summarise, tabulate
-from plots.style import COLUMN, PAGE, RC, SERIES
+from plots.style import COLUMN, PAGE, RC, SERIES, SMALL
 
 #: Inches: a panel's axes with their labels, and a row of its legend.
 HEIGHT, ROW = 1.7, 0.14
@@ -126,6 +126,6 @@ def _draw(ax: Axes, points: pd.DataFrame, panel: Panel) -> None:
     title = f"RAM-Net {designs[0]}".rstrip() if len(designs) == 1 else "RAM-Net"
     ax.legend(
         **keys(ax),
-        title=title, title_fontsize=7, loc="lower left", bbox_to_anchor=(-0.02, 1.0), frameon=False, handlelength=1.8,
-        borderaxespad=0.2, labelspacing=0.25, alignment="left",
+        title=title, title_fontsize=SMALL, fontsize=SMALL, loc="lower left", bbox_to_anchor=(-0.3, 1.0), frameon=False,
+        handlelength=1.8, borderaxespad=0.2, labelspacing=0.25, alignment="left",
     )  # fmt: skip

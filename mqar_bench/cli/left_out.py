@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+#: Lines that name runs, at most.
+MOST = 8
+
 if TYPE_CHECKING:
     from mqar_bench.records.result import RunResult
     from mqar_bench.records.store import Store
@@ -47,6 +50,9 @@ def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str)
     )
     if not count:
         return []
-    lines = [f"{count} of {total} runs of {sweep} at {scale} are not done"]
-    lines += list_runs(list(known.values()), remarks)
-    return lines + [f"run {run_id}: stopped on the way, its checkpoint is there" for run_id in strangers]
+    lines = list_runs(list(known.values()), remarks)
+    lines += [f"run {run_id}: stopped on the way, its checkpoint is there" for run_id in strangers]
+    if len(lines) > MOST:
+        more = f"and so on: `mqar-bench sweep {sweep} --scale {scale} --dry-run` names them all"
+        lines[MOST - 1 :] = [more if ours else f"and {len(lines) - MOST + 1} lines more"]
+    return [f"{count} of {total} runs of {sweep} at {scale} are not done", *lines]

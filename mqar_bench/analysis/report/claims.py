@@ -65,7 +65,7 @@ def rises(points: pd.DataFrame, sweep: str, what: str, falls: bool = False) -> l
         those = those.sort_values("value", ascending=not falls)
         measure, rows = measure_of(those), those.to_dict("records")
         word = "falls" if falls else "rises"
-        case = ", ".join(part for part in (str(line).replace("$", ""), design) if part)
+        case = ", ".join(part for part in (str(line).replace("$", ""), str(design)) if part)
         text = f"{measure.name} {word} with {what}{', ' if case else ''}{case}"
         if len(rows) < 2:
             claims.append(Claim(text, "not tested", "a single point", case))
