@@ -81,10 +81,10 @@ def summarise(point: Point) -> dict[str, Any]:
 
     accuracy (mean over the seeds of the best), with _low and _high (bootstrap interval of it) and _seeds (each seed's,
     as text); likewise capacity, of which the mean is geometric, and censored (``above`` or ``below``, if any seed's is:
-    the mean is then a bound), recalled_pairs; seeds, solved (the share that got to 0.9 on what guides training),
-    converged (whether the last fifth of training gained no more than 0.02 there), learning_rate (the best),
-    learning_rates (how many were tried), edge (whether it is the lowest or highest of them), variants (models that
-    compete), runs, failed, selected_on, and the mean accuracy on each setting. What runs do not have is missing.
+    the mean is then a bound), recalled_pairs; seeds, guide_accuracy (on what guides training), solved (the share that
+    got to 0.9 there), converged (whether the last fifth of training gained no more than 0.02 there), learning_rate (the
+    best), learning_rates (how many were tried), edge (whether it is the lowest or highest of them), variants (models
+    that compete), runs, failed, selected_on, and the mean accuracy on each setting. What runs do not have is missing.
     """
     _, runs, chosen, failed = point
     rates = runs.loc[runs["variant"] == chosen["variant"].iloc[0], "learning_rate"]
@@ -93,6 +93,7 @@ def summarise(point: Point) -> dict[str, Any]:
         **over_seeds("accuracy", chosen["accuracy"]),
         **_capacity(chosen),
         "seeds": chosen["seed"].nunique(),
+        "guide_accuracy": chosen["guide_accuracy"].mean(),
         "solved": (chosen["guide_accuracy"] >= SOLVED).mean(),
         "converged": None if chosen["rise"].isna().any() else bool(chosen["rise"].mean() <= RISE),
         "learning_rate": chosen["learning_rate"].iloc[0],

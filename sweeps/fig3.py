@@ -50,15 +50,15 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "ramnet": (3e-3, 1e-2, 3e-2, 9e-2),
     "linear_attention": (3e-3, 1e-2, 3e-2, 9e-2),
     "gated_delta_net": (1e-3, 3e-3, 1e-2),
-    "mamba2": (1e-3, 3e-3, 1e-2),
+    "mamba2": (1e-3, 3e-3, 1e-2, 3e-2),
     "delta_net": (1e-3, 3e-3, 1e-2, 3e-2, 9e-2),
-    "gla": (1e-3, 3e-3, 1e-2),
+    "gla": (1e-3, 3e-3, 1e-2, 3e-2),
     "rwkv7": (1e-3, 3e-3, 1e-2, 3e-2, 9e-2),
     "hgrn2": (3e-3, 1e-2, 3e-2, 9e-2),
     "sliding_window_attention": (2e-3, 5e-3, 1e-2),
-    "h3": (3e-3, 1e-2, 3e-2),
+    "h3": (3e-3, 1e-2, 3e-2, 9e-2),
     "armt": (3e-3, 1e-2, 3e-2),
-    "mom": (1e-3, 3e-3, 1e-2),
+    "mom": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)

@@ -16,7 +16,7 @@ POINTS = pd.DataFrame(
         ("attention", 10**6, 512.0, "512 512 512", "above", True, ""),
     ],
     columns=COLUMNS,
-).assign(seeds=3)
+).assign(seeds=3, guide_accuracy=[0.9, 0.99, 0.8, 0.9, 0.95, 0.02, 1.0])
 CLAIMS = [
     Claim("a", "yes", ""), Claim("b", "no, level", ""), Claim("c", "not tested", ""),
     Claim("d", "in part, highest at 2", ""), Claim("e", "not told apart by 3 seeds", ""), Claim("f", "no", ""),
@@ -30,8 +30,16 @@ def test_what_is_better_worse_and_not_to_be_trusted():
     assert worse.startswith("Better than RAM-Net of no more state: rwkv7 with 4,000: 80 against 40 pairs, 2.00 times")
     assert worse.count(" with ") == 2 and "delta_net with 6,000" in worse
     assert spent == "Elements of state a pair, at best: ramnet 50, rwkv7 50, delta_net 75."
-    assert rising.endswith("delta_net (6,000), gla (4,000).") and edge.endswith("ramnet (8,000), gla (4,000).")
+    assert rising == (
+        "Trained too short to tell: still gaining when it ended, so not converged, delta_net (6,000), gla (4,000)."
+    )
+    assert edge.endswith("ramnet (8,000), gla (4,000).")
     assert answers == ["Borne out: a.", "In part: d.", "Not borne out: b; f.", "Not told apart: e."]
+
+
+def test_a_model_at_chance_that_gains_nothing_has_hardly_begun():
+    lines = headlines(POINTS.assign(converged=True), [])
+    assert "Trained too short to tell: below 0.1 on validation, so hardly begun to learn, gla (4,000)." in lines
 
 
 def test_claims_that_differ_in_a_case_are_said_once():

@@ -13,6 +13,9 @@ from mqar_bench.records.capacity import UNBOUNDED
 
 _CAPACITY = Measure("capacity")
 
+#: Accuracy on what guides training below which a model has hardly begun to learn.
+BEGUN = 0.1
+
 
 def headlines(points: pd.DataFrame | None, claims: Sequence[Claim], ours: str = "ramnet") -> list[str]:
     """At most ten lines.
@@ -77,8 +80,13 @@ def _spent(points: pd.DataFrame) -> str:
 
 
 def _unconverged(points: pd.DataFrame) -> str:
-    rows = [row for row in points.to_dict("records") if not pd.isna(row["converged"]) and not row["converged"]]
-    return f"Still gaining when training ended, so not converged: {_names(rows)}." if rows else ""
+    """Models whose training was too short to tell what they can hold."""
+    rows = points.to_dict("records")
+    rising = [row for row in rows if not pd.isna(row["converged"]) and not row["converged"]]
+    idle = [row for row in rows if row["guide_accuracy"] < BEGUN and row not in rising]
+    parts = [f"still gaining when it ended, so not converged, {_names(rising)}"] if rising else []
+    parts += [f"below {BEGUN:g} on validation, so hardly begun to learn, {_names(idle)}"] if idle else []
+    return f"Trained too short to tell: {'; '.join(parts)}." if parts else ""
 
 
 def _edges(points: pd.DataFrame) -> str:
