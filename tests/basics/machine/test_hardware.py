@@ -1,5 +1,10 @@
 import os
+import platform
 
+import pytest
+import torch
+
+from mqar_bench.basics.machine import hardware
 from mqar_bench.basics.machine.hardware import count_cores, measure_memory
 
 GIB = 2**30
@@ -52,3 +57,13 @@ def test_no_control_groups(tmp_path):
     memory, cores = measure_memory(tmp_path), count_cores(tmp_path)
     assert memory.total > 0 and memory.available is None and not memory.limited
     assert cores.usable == len(os.sched_getaffinity(0)) and cores.limit is None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs an allocator that can be told to give back")
+def test_a_peak_is_without_what_earlier_work_has_freed():
+    cpu, size, count = torch.device("cpu"), 100_000, 3000  # small enough to come from what the allocator keeps
+    blocks = [bytes([i % 256]) * size for i in range(count)]
+    blocks = [block for block in blocks if block is blocks[-1]]  # the last one keeps all before it from being cut off
+    before = hardware.peak_memory(cpu)
+    hardware.reset_peak_memory(cpu)
+    assert hardware.peak_memory(cpu) < before - 0.8 * size * count and len(blocks) == 1
