@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-from mqar_bench.config.run import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.basics.frozen import Frozen
+from mqar_bench.config.run import DataConfig, MixerSpec, ModelConfig, RunConfig
 from mqar_bench.tasks import AnyTask, MQARConfig
 
 
@@ -17,22 +17,18 @@ def list_overrides(config: RunConfig) -> list[tuple[str, str]]:
     is ``ignored``, which is no setting.
     """
     found = [] if config.mixer == config.model.mixers[-1].name else [("mixer", _text(config.mixer))]
-    data, model, train = DataConfig(), ModelConfig(), TrainConfig()
     for part in ("train", "validation", "test"):
         tasks = getattr(config.data, part)
-        if tasks != getattr(data, part):
+        if tasks != getattr(DataConfig(), part):
             found.append((f"data.{part}", json.dumps([_task(task) for task in tasks])))
-    found += _simple("data", config.data, data)
-    found += _mixers(config.model.mixers, model.mixers)
-    return found + list(_simple("model", config.model, model)) + list(_simple("train", config.train, train))
+    found += _simple("data", config.data)
+    found += _mixers(config.model.mixers, ModelConfig().mixers)
+    return found + _simple("model", config.model) + _simple("train", config.train)
 
 
-def _simple(part: str, given: Any, default: Any) -> Iterator[tuple[str, str]]:
+def _simple(part: str, given: Frozen) -> list[tuple[str, str]]:
     """Of the settings that are single values."""
-    for name in type(given).model_fields:
-        value = getattr(given, name)
-        if not isinstance(value, tuple) and value != getattr(default, name):
-            yield f"{part}.{name}", _text(value)
+    return [(f"{part}.{name}", _text(value)) for name, value in given.changes() if not isinstance(value, tuple)]
 
 
 def _mixers(given: tuple[MixerSpec, ...], default: tuple[MixerSpec, ...]) -> list[tuple[str, str]]:
