@@ -118,6 +118,7 @@ def _start(
     """
     if os.getcwd() not in sys.path:  # the user's own mixers; last, so that nothing here is hidden by them
         sys.path.append(os.getcwd())
+    os.environ["MPLBACKEND"] = "Agg"  # figures go to files, also where a notebook or a screen is there
     if version:
         from mqar_bench.basics.machine.software import NAME, read_project
 

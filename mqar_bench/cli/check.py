@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -45,30 +43,20 @@ def check(
     """
     from rich.console import Console
 
-    from mixers import MixerError
-    from mqar_bench.basics.errors import UsageError
-    from mqar_bench.config.overrides import parse_mixer
-    from mqar_bench.contract.building import WIDTHS, fit_width
     from mqar_bench.contract.check import check_mixer
-    from mqar_bench.contract.subject import prepare
+    from mqar_bench.contract.report import Report, make_subject
 
-    spec = parse_mixer(name, options)
-    try:
-        subject = prepare(name, fit_width(name, spec.options, [d_model] if d_model else WIDTHS), spec.options)
-    except MixerError as error:
-        raise UsageError(str(error)) from None
+    subject = make_subject(name, options, d_model)
     console, findings = Console(highlight=False), []
     if not as_json:
-        print(f"{_title(subject)}, checked in {_dtype(subject)} on the CPU\n")
+        print(f"{_title(subject)}, checked in {subject.dtype_name} on the CPU\n")
     for finding in check_mixer(subject):
         findings.append(finding)
         if not as_json:
             _print(console, finding)
-    if as_json:
-        print(json.dumps(_plain(subject, findings), indent=1))
-    else:
-        print(f"\n{_verdict(name, findings)}")
-    raise typer.Exit(1 if _failed(findings) else 0)
+    report = Report(subject, tuple(findings))
+    print(json.dumps(report.to_dict(), indent=1) if as_json else f"\n{report.verdict}")
+    raise typer.Exit(1 if report.failed else 0)
 
 
 def _print(console: Console, finding: Finding) -> None:
@@ -86,30 +74,3 @@ def _title(subject: Subject) -> str:
 
     options = ", ".join(f"{key}={show_json(value)}" for key, value in subject.options.items())
     return f"{subject.name}{f' ({options})' if options else ''} of width {subject.d_model}"
-
-
-def _failed(findings: list[Finding]) -> list[str]:
-    return [finding.name for finding in findings if finding.mark == "FAILED"]
-
-
-def _verdict(name: str, findings: list[Finding]) -> str:
-    """One line."""
-    if failed := _failed(findings):
-        return f"{name} breaks the contract: {', '.join(failed)}"
-    counts = Counter(finding.mark for finding in findings)
-    return f"{name} keeps the contract: {', '.join(f'{count} {mark}' for mark, count in counts.items())}"
-
-
-def _plain(subject: Subject, findings: list[Finding]) -> dict[str, Any]:
-    return {
-        "mixer": subject.name,
-        "options": dict(subject.options),
-        "d_model": subject.d_model,
-        "dtype": _dtype(subject),
-        "failed": _failed(findings),
-        "properties": [asdict(finding) for finding in findings],
-    }
-
-
-def _dtype(subject: Subject) -> str:
-    return str(subject.dtype).removeprefix("torch.")

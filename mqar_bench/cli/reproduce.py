@@ -11,7 +11,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.configs import load_sweep
+from mqar_bench.cli.configs import read_sweep
 from mqar_bench.cli.launching import (
     Address,
     ExecutorName,
@@ -116,7 +116,7 @@ def _grids(figures: list[str], scale: str, seeds: int, skip: bool) -> dict[str, 
         for sweep in lacking:
             print(f"sweep {sweep} has no scale {scale}: left out", file=sys.stderr)
             del named[sweep]
-    return {sweep: load_sweep(sweep, scale, seeds) for sweep in named}
+    return {sweep: read_sweep(sweep, scale, seeds) for sweep in named}
 
 
 def _report(store: Store, wanted: list[str], scale: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.configs import load_sweep
+from mqar_bench.cli.configs import read_sweep
 from mqar_bench.cli.launching import (
     Address,
     ExecutorName,
@@ -107,7 +107,7 @@ def sweep(
 
     if select is not None and (screen or seeds != 1):
         raise UsageError("--select N screens, and says how many seeds there are: leave out --screen and --seeds")
-    configs, store = load_sweep(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
+    configs, store = read_sweep(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
     screening = Screening(screen_share, screen_keep, select or 0) if screen or select else None
     budget = make_budget(time_budget)
     if dry_run:

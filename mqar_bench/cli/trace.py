@@ -170,7 +170,6 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     """
     import torch
 
-    from mqar_bench.basics.console import make_console
     from mqar_bench.launching.checkpoints import Checkpoints
     from mqar_bench.launching.progress import make_watcher
     from mqar_bench.launching.worker import SAVE_SECONDS
@@ -186,7 +185,7 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     checkpoint, problem = checkpoints.read(config)
     # sums over other numbers of threads have other bits
     threads = None if known is None else min(known.provenance.threads, torch.get_num_threads())
-    watcher = make_watcher(make_console(stderr=True), quiet)
+    watcher = make_watcher(quiet=quiet)
     try:
         with with_threads(threads), closing(watcher):
             watcher.start((config,), 0)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mqar_bench.cli.app import app
-from mqar_bench.cli.configs import load_sweep
+from mqar_bench.cli.configs import read_sweep
 
 
 @app.command(
@@ -27,5 +27,5 @@ def export_zoology(
     """
     from mqar_bench.zoology import export
 
-    configs = load_sweep(name, scale, seeds)
+    configs = read_sweep(name, scale, seeds)
     print(export(configs, f"{name} at scale {configs[0].scale}"), end="")
