@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from plots.drawing import Drawing
     from plots.own import OwnFigure
 
+__all__ = [
+    "describe",
+    "draw",
+    "make_figure",
+    "names",
+    "save",
+    "shows_screening",
+    "sweep_files",
+    "sweeps",
+    "table",
+]
+
 _PLOTS = {
     name: f"plots.{name}"
     for name in (

@@ -14,6 +14,8 @@ from mqar_bench.basics.errors import hint
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
 
+__all__ = ["describe", "load", "names", "scales"]
+
 _SWEEPS = {
     name: f"sweeps.{name}"
     for name in (
