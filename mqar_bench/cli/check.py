@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mqar_bench.cli.app import app
+from mqar_bench.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,7 @@ def check(
     d_model: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Width. Default: the least of 16, 32, .., 256 that it takes.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check a mixer against the contract, on the CPU: before hours are spent on training it.
 
@@ -55,7 +55,10 @@ def check(
         if not as_json:
             _print(console, finding)
     report = Report(subject, tuple(findings))
-    print(json.dumps(report.to_dict(), indent=1) if as_json else f"\n{report.verdict}")
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print(f"\n{report.verdict}")
     raise typer.Exit(1 if report.failed else 0)
 
 

@@ -12,6 +12,7 @@ import typer
 from mqar_bench.cli.app import Results, app
 from mqar_bench.cli.configs import run_of_sweep, start_config
 from mqar_bench.cli.launching import INTERRUPTED
+from mqar_bench.cli.output import Json
 
 if TYPE_CHECKING:
     from mqar_bench.analysis.evaluation import Evaluation
@@ -46,7 +47,7 @@ def evaluate(
     ] = None,
     results: Results = Path("results"),
     device: Annotated[Device | None, typer.Option(help="Where to score. Default: as the run's config has it.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead.")] = False,
+    as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep it too: in a .json, or as one more line of a .jsonl.")
     ] = None,
@@ -90,7 +91,7 @@ def evaluate(
     _compare(weights, store)
     if out is not None:
         keep_evaluation(out, evaluation)
-    if json:
+    if as_json:
         print(evaluation.model_dump_json(indent=1))
     else:
         _print(evaluation, weights, out)

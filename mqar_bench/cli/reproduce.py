@@ -25,6 +25,7 @@ from mqar_bench.cli.launching import (
     TimeBudget,
     make_budget,
 )
+from mqar_bench.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +72,7 @@ def reproduce(
     save_weights: SaveWeights = False,
     retrain_without_weights: Retrain = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Reproduce figures from nothing: their sweeps, the drawings, and a report that answers the paper's claims.
 
@@ -100,7 +102,12 @@ def reproduce(
             code = max(code, launcher.exit_code(summary))
             if summary.stopped:  # the next one would come no further
                 break
-    _report(store, wanted, scale)
+    path, sections = _report(store, wanted, scale)
+    if as_json:
+        drawn = [{"figure": s.name, "picture": s.picture, "claims": [c._asdict() for c in s.claims]} for s in sections]
+        print_json({"report": str(path), "exit_code": code, "figures": drawn})
+    else:
+        print(path)
     raise typer.Exit(code)
 
 
@@ -119,7 +126,8 @@ def _grids(figures: list[str], scale: str, seeds: int, skip: bool) -> dict[str, 
     return {sweep: read_sweep(sweep, scale, seeds) for sweep in named}
 
 
-def _report(store: Store, wanted: list[str], scale: str) -> None:
+def _report(store: Store, wanted: list[str], scale: str) -> tuple[Path, list[Section]]:
+    """The report's file, as it is written, and what is in it."""
     from mqar_bench.analysis.report.markdown import write_report
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.basics.files import write_atomically
@@ -135,7 +143,7 @@ def _report(store: Store, wanted: list[str], scale: str) -> None:
         write_atomically(path, write_report(sections, scale).encode())
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    print(path)
+    return path, sections
 
 
 def _section(store: Store, all_records: list[RunResult], name: str, scale: str) -> Section | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
 from mqar_bench.cli.configs import start_config
+from mqar_bench.cli.output import Format, Json, ListFormat, print_json
 
 if TYPE_CHECKING:
     from mqar_bench.analysis.state_size import ModelSize
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 class Convention(StrEnum):
     counted = "counted"
     zoology = "zoology"
-
-
-class SizeFormat(StrEnum):
-    table = "table"
-    json = "json"
 
 
 @app.command(
@@ -52,7 +47,8 @@ def state_size(
     convention: Annotated[
         Convention, typer.Option(help="What is carried, or what Zoology's mixers say they carry.")
     ] = Convention.counted,
-    format: Annotated[SizeFormat, typer.Option(help="A table, or JSON.")] = SizeFormat.table,
+    as_json: Json = False,
+    format: Format = ListFormat.table,
 ) -> None:
     """Print the state that a model carries, and how much of it one token touches, by layer and in all.
 
@@ -85,8 +81,8 @@ def state_size(
         sizes = [count_state(model, tokens, name, convention.value) for name, model in models]
     except MixerError as error:
         raise UsageError(str(error)) from None
-    if format is SizeFormat.json:
-        print(json.dumps([asdict(s) | {"total": s.total, "active": s.active} for s in map(_plain, sizes)], indent=1))
+    if as_json or format is ListFormat.json:
+        print_json([asdict(s) | {"total": s.total, "active": s.active} for s in map(_plain, sizes)])
     elif preset is not None:
         _print_models(sizes)
     else:

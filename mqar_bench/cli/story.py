@@ -12,6 +12,7 @@ import typer
 
 from mqar_bench.cli.app import Results, app
 from mqar_bench.cli.find import find_entry
+from mqar_bench.cli.output import Json
 
 if TYPE_CHECKING:
     from mqar_bench.records.curves import Point
@@ -30,7 +31,7 @@ def show(
         typer.Argument(metavar="RUN", help="Its id, the start of one, or SWEEP/SCALE/I.", show_default=False),
     ],
     results: Results = Path("results"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON instead.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show one run: how it ended, how it learnt, what it cost, and what it was made with.
 

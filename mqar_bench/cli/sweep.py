@@ -23,6 +23,7 @@ from mqar_bench.cli.launching import (
     TimeBudget,
     make_budget,
 )
+from mqar_bench.cli.output import Json, print_json, summary_values
 
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
@@ -87,6 +88,7 @@ def sweep(
     force: Force = False,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and which are done; train none.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run a sweep: every run that has no record yet.
 
@@ -111,17 +113,21 @@ def sweep(
     screening = Screening(screen_share, screen_keep, select or 0) if screen or select else None
     budget = make_budget(time_budget)
     if dry_run:
-        _list_runs(configs, store, screening)
+        _list_runs(configs, store, screening, as_json)
         return
     resources = {"address": address, "jobs": jobs, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
     resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
     launcher = Launcher(store, executor, quiet, force, budget, resources | {"retries": retries})
     summary = launcher.launch(configs) if screening is None else launcher.launch_screened(configs, screening)
-    print_summary(summary, store)
-    raise typer.Exit(launcher.exit_code(summary))
+    if not as_json:
+        print_summary(summary, store)
+    code = launcher.exit_code(summary)
+    if as_json:
+        print_json(summary_values(summary, store, code))
+    raise typer.Exit(code)
 
 
-def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | None) -> None:
+def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | None, as_json: bool) -> None:
     from mqar_bench.launching.progress import label_runs
 
     if screening is not None:
@@ -129,6 +135,15 @@ def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | No
         chosen, _ = screening.second_stage(configs, store.find(short))
         configs = short + chosen
     labels, known = label_runs(configs), store.find(configs)
+    if as_json:
+        found = [(config, known.get(config.run_id)) for config in configs]
+        print_json(
+            [
+                {"run_id": c.run_id, "status": r and r.status, "label": labels[c.run_id], "scale": c.scale}
+                for c, r in found
+            ]
+        )
+        return
     for i, config in enumerate(configs):
         record = known.get(config.run_id)
         print(f"{i:4d}  {config.run_id}  {record.status if record else '-':6s}  {labels[config.run_id]}")

@@ -14,6 +14,7 @@ from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
 from mqar_bench.cli.configs import changed_config
 from mqar_bench.cli.launching import INTERRUPTED, Quiet, terminate_as_interrupt
+from mqar_bench.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from mixers.ramnet import RAMNet
@@ -70,6 +71,7 @@ def trace(
         "figures"
     ),
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Record which slots a RAM-Net reads and writes, and draw it: the figures `traces` and `cache`.
 
@@ -129,8 +131,13 @@ def trace(
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or folder}: {error.strerror or error}") from error
+    files = (weights, path, *drawn)
+    if as_json:
+        about = {"run_id": config.run_id, "setting": setting, "first_example": example, "examples": count}
+        print_json(about | {"accuracy": recorded.accuracy, "files": list(map(str, files))})
+        return
     print(f"accuracy {recorded.accuracy:.3f} on examples {example} to {example + count - 1} of {setting}")
-    for file in (weights, path, *drawn):
+    for file in files:
         print(file)
 
 
