@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import app
+from mqar_bench.cli.complete import complete_mixer
 from mqar_bench.cli.output import Json, print_json
 
 if TYPE_CHECKING:
@@ -28,7 +29,13 @@ STYLES = {"ok": "green", "note": "yellow", "FAILED": "bold red", "not applicable
 )
 def check(
     name: Annotated[
-        str, typer.Argument(metavar="MIXER", help="A class, as MODULE.CLASS, or a registered name.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="MIXER",
+            help="A class, as MODULE.CLASS, or a registered name.",
+            show_default=False,
+            autocompletion=complete_mixer,
+        ),
     ],
     options: Annotated[str, typer.Option(metavar="JSON", help="The mixer's options.")] = "{}",
     d_model: Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_run
 from mqar_bench.cli.configs import run_of_sweep, start_config
 from mqar_bench.cli.launching import INTERRUPTED
 from mqar_bench.cli.output import Json
@@ -43,6 +44,7 @@ def evaluate(
             metavar="RUN",
             help="A run id or its start, SWEEP/SCALE/I as for run --base, or a .safetensors file.",
             show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     results: Results = Path("results"),

@@ -12,6 +12,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_figure, complete_mixer, complete_scale, complete_sweep
 from mqar_bench.cli.configs import sweep_name
 from mqar_bench.cli.left_out import left_out
 from mqar_bench.cli.output import Format, Json, ListFormat, frame_rows, print_json
@@ -38,13 +39,19 @@ def plot(
             metavar="NAME|FILE",
             help="The figure, such as fig3, or your own: my_figure.py, my_package.my_figure.",
             show_default=False,
+            autocompletion=complete_figure,
         ),
     ],
-    scale: Annotated[str | None, typer.Option(metavar="SCALE", help="Default: the one with finished runs.")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(metavar="SCALE", help="Default: the one with finished runs.", autocompletion=complete_scale),
+    ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SWEEP|FILE", help="Of this sweep; may be repeated. Default: those that the figure is made for."
+            metavar="SWEEP|FILE",
+            help="Of this sweep; may be repeated. Default: those that the figure is made for.",
+            autocompletion=complete_sweep,
         ),
     ] = None,
     data: Annotated[
@@ -103,7 +110,13 @@ def plot(
 @app.command(name="mixers", epilog="**Examples**\n\nmqar-bench mixers\n\nmqar-bench mixers ramnet")
 def list_mixers(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A mixer, or a dotted path to a class.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A mixer, or a dotted path to a class.",
+            show_default=False,
+            autocompletion=complete_mixer,
+        ),
     ] = None,
     as_json: Json = False,
     format: Format = ListFormat.table,

@@ -12,6 +12,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import app
+from mqar_bench.cli.complete import complete_case
 from mqar_bench.cli.output import Json
 from mqar_bench.perf import CASES
 
@@ -38,7 +39,8 @@ def _size(metavar: str, help: str, least: int = 1) -> Any:
 )
 def perf(
     cases: Annotated[
-        list[str] | None, typer.Argument(metavar="CASES", help=f"Of {', '.join(CASES)}. Default: all.")
+        list[str] | None,
+        typer.Argument(metavar="CASES", help=f"Of {', '.join(CASES)}. Default: all.", autocompletion=complete_case),
     ] = None,
     batch: Annotated[int | None, _size("N", "Sequences. Default: 8; CPU: 4.")] = None,
     decode_batch: Annotated[int | None, _size("N", "Sequences in decode. Default: 64; CPU: 8.")] = None,

@@ -11,6 +11,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_figure, complete_scale
 from mqar_bench.cli.configs import read_sweep
 from mqar_bench.cli.launching import (
     Address,
@@ -45,9 +46,14 @@ if TYPE_CHECKING:
 )
 def reproduce(
     figures: Annotated[
-        list[str] | None, typer.Argument(metavar="[FIGURE]...", help="Default: all there are.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[FIGURE]...", help="Default: all there are.", show_default=False, autocompletion=complete_figure
+        ),
     ] = None,
-    scale: Annotated[str, typer.Option(metavar="SCALE", help="Such as laptop.", show_default=False)] = "laptop",
+    scale: Annotated[
+        str, typer.Option(metavar="SCALE", help="Such as laptop.", show_default=False, autocompletion=complete_scale)
+    ] = "laptop",
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run.")] = 1,
     results: Results = Path("results"),
     train: Annotated[bool, typer.Option("--train/--no-train", help="Run what is missing, or only draw.")] = True,

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Application, Once, Results, app
+from mqar_bench.cli.complete import IMPLIED, complete_scale, complete_sweep_or_command
 from mqar_bench.cli.configs import sweep_name
 from mqar_bench.cli.output import Json, frame_rows, print_json
 
@@ -41,6 +42,7 @@ class OrList(Once, TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [DEFAULT, *args]
+            ctx.meta[IMPLIED] = True
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -56,8 +58,16 @@ class OrList(Once, TyperGroup):
 group = Application(cls=OrList, subcommand_metavar="| COMMAND [ARGS]...")
 app.add_typer(group, name="results")
 
-Sweep = Annotated[str | None, typer.Argument(metavar="SWEEP", help="Only this sweep; a file too.", show_default=False)]
-Scale = Annotated[str | None, typer.Option(metavar="SCALE", help="Only this scale.")]
+Sweep = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SWEEP",
+        help="Only this sweep; a file too.",
+        show_default=False,
+        autocompletion=complete_sweep_or_command,
+    ),
+]
+Scale = Annotated[str | None, typer.Option(metavar="SCALE", help="Only this scale.", autocompletion=complete_scale)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_place, complete_run
 from mqar_bench.cli.configs import changed_config
 from mqar_bench.cli.launching import (
     Address,
@@ -38,13 +39,22 @@ def run(
     context: typer.Context,
     base: Annotated[
         str | None,
-        typer.Option(metavar="SWEEP/SCALE/I", help="Start from run I of a sweep, see sweep --dry-run."),
+        typer.Option(
+            metavar="SWEEP/SCALE/I",
+            help="Start from run I of a sweep, see sweep --dry-run.",
+            autocompletion=complete_place,
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Start from a config in JSON, as --dry-run prints it.")
     ] = None,
     from_record: Annotated[
-        str | None, typer.Option(metavar="FILE|ID", help="Start from the config of a record: its file or run id.")
+        str | None,
+        typer.Option(
+            metavar="FILE|ID",
+            help="Start from the config of a record: its file or run id.",
+            autocompletion=complete_run,
+        ),
     ] = None,
     results: Results = Path("results"),
     executor: Annotated[ExecutorName, typer.Option(help="In this process, or in a Ray worker.")] = ExecutorName.inline,

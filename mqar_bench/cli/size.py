@@ -11,6 +11,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_place, complete_run
 from mqar_bench.cli.configs import start_config
 from mqar_bench.cli.output import Format, Json, ListFormat, print_json
 
@@ -36,10 +37,15 @@ def state_size(
     context: typer.Context,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Models of a paper: table2 (RAM-Net's).")] = None,
     base: Annotated[
-        str | None, typer.Option(metavar="SWEEP/SCALE/I", help="Run I of a sweep, see sweep --dry-run.")
+        str | None,
+        typer.Option(
+            metavar="SWEEP/SCALE/I", help="Run I of a sweep, see sweep --dry-run.", autocompletion=complete_place
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A config in JSON.")] = None,
-    from_record: Annotated[str | None, typer.Option(metavar="FILE|ID", help="The config of a record.")] = None,
+    from_record: Annotated[
+        str | None, typer.Option(metavar="FILE|ID", help="The config of a record.", autocompletion=complete_run)
+    ] = None,
     results: Results = Path("results"),
     length: Annotated[
         int | None, typer.Option(min=1, metavar="T", help="Tokens seen. Default: the config's longest sequence.")

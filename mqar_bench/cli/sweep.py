@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_scale, complete_sweep
 from mqar_bench.cli.configs import read_sweep
 from mqar_bench.cli.launching import (
     Address,
@@ -47,11 +48,17 @@ def sweep(
             metavar="NAME|FILE",
             help="The sweep, such as fig3, or your own: my_sweep.py, my_package.my_sweep; or Zoology's file.",
             show_default=False,
+            autocompletion=complete_sweep,
         ),
     ],
     scale: Annotated[
         str | None,
-        typer.Option(metavar="SCALE", help="Its scale, such as demo; of a file with SCALES.", show_default=False),
+        typer.Option(
+            metavar="SCALE",
+            help="Its scale, such as demo; of a file with SCALES.",
+            show_default=False,
+            autocompletion=complete_scale,
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run: its own and the next ones.")] = 1,
     results: Results = Path("results"),

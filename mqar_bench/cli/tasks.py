@@ -9,6 +9,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import app
+from mqar_bench.cli.complete import complete_task
 from mqar_bench.cli.output import Format, Json, ListFormat, print_json
 
 
@@ -18,7 +19,13 @@ from mqar_bench.cli.output import Format, Json, ListFormat, print_json
 )
 def list_tasks(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A task, or a dotted path to a class.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A task, or a dotted path to a class.",
+            show_default=False,
+            autocompletion=complete_task,
+        ),
     ] = None,
     as_json: Json = False,
     format: Format = ListFormat.table,

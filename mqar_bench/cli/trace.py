@@ -12,6 +12,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_place, complete_run
 from mqar_bench.cli.configs import changed_config
 from mqar_bench.cli.launching import INTERRUPTED, Quiet, terminate_as_interrupt
 from mqar_bench.cli.output import Json, print_json
@@ -44,10 +45,14 @@ def trace(
             metavar="RUN_ID|FILE",
             help="Whose config to take: a record by run id or file, or a config in JSON.",
             show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     base: Annotated[
-        str | None, typer.Option(metavar="SWEEP/SCALE/I", help="Run I of a sweep, see sweep --dry-run.")
+        str | None,
+        typer.Option(
+            metavar="SWEEP/SCALE/I", help="Run I of a sweep, see sweep --dry-run.", autocompletion=complete_place
+        ),
     ] = None,
     setting: Annotated[
         str | None, typer.Option(metavar="NAME", help="Test setting, such as L64-kv16. Default: the longest.")
