@@ -7,19 +7,30 @@ taken it may be one of the user's own, by its file or a dotted name (``plots.own
 from __future__ import annotations
 
 import importlib
-import inspect
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from mqar_bench.basics.modules import Place, is_own, locate
-
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mqar_bench.analysis.trace import Trace
+    from mqar_bench.basics.modules import Place
+    from plots.drawing import Drawing
     from plots.own import OwnFigure
+
+__all__ = [
+    "describe",
+    "draw",
+    "make_figure",
+    "names",
+    "save",
+    "shows_screening",
+    "sweep_files",
+    "sweeps",
+    "table",
+]
 
 _PLOTS = {
     name: f"plots.{name}"
@@ -109,7 +120,7 @@ def draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 
     Raises:
         ValueError: no such figure, nothing in ``data`` to draw, or it comes in one width only.
     """
-    return save(name, table(name, data), out, columns)
+    return make_figure(name, data, columns).save(out)
 
 
 def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[Path]:
@@ -118,31 +129,38 @@ def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[
     Raises:
         ValueError: no such figure, or it comes in one width only.
     """
-    module = _module(name)
-    draw_numbers = module.figure
-    if columns == 1:
-        figure = draw_numbers(numbers)
-    elif "columns" in inspect.signature(draw_numbers).parameters:
-        figure = draw_numbers(numbers, columns=columns)
-    else:
-        raise ValueError(f"the figure {name} comes in one width only: leave out --columns {columns}")
-    out.mkdir(parents=True, exist_ok=True)
-    stem = name if name in _PLOTS else module.name
-    paths = [out / f"{stem}.{kind}" for kind in ("pdf", "png", "csv")]
-    for path in paths[:2]:
-        # no date in the file: the same records give the same bytes
-        metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-        figure.savefig(path, dpi=300, metadata=metadata)
-    numbers.to_csv(paths[2], index=False)
-    return paths
+    from plots.drawing import make_drawing
+
+    return make_drawing(_module(name), _stem(name), numbers, columns).save(out)
+
+
+def make_figure(name: str, data: pd.DataFrame | list[Trace], columns: int = 1) -> Drawing:
+    """A figure from records, with the numbers in it: nothing is written before its ``save(folder)``.
+
+    Args:
+        name: the figure, such as ``capacity``, or one of the user's own by file or dotted name.
+        data: tidy rows, one a run, as ``to_frame(records, curves=True)`` gives them; traces for a figure that is drawn
+            from these.
+        columns: of a page, that the figure takes: 1 or 2, where it can be had in either.
+
+    Raises:
+        ValueError: no such figure, nothing in ``data`` to draw, or it comes in one width only.
+    """
+    from plots.drawing import make_drawing
+
+    return make_drawing(_module(name), _stem(name), table(name, data), columns)
+
+
+def _stem(name: str) -> str:
+    """What the files of a figure are called."""
+    return name if name in _PLOTS else _module(name).name
 
 
 def _module(name: str) -> ModuleType | OwnFigure:
+    from mqar_bench.basics.modules import is_own, locate
+
     if name not in _PLOTS and not is_own(name):
         raise ValueError(f"no figure named {name!r}: there is {', '.join(_PLOTS)}")
-    import matplotlib
-
-    matplotlib.use("Agg")
     if name in _PLOTS:
         return importlib.import_module(_PLOTS[name])
     place = locate(name)

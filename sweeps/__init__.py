@@ -1,13 +1,20 @@
-"""Experiments: one module a sweep, each with ``SCALES`` and ``configs(scale) -> list[RunConfig]``."""
+"""Experiments: one module a sweep, each with ``SCALES`` and ``configs(scale) -> list[RunConfig]``.
+
+What the names stand for is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mqar_bench.basics.errors import hint
-from mqar_bench.config import RunConfig
-from sweeps.protocols import with_seeds
+
+if TYPE_CHECKING:
+    from mqar_bench.config import RunConfig
+
+__all__ = ["describe", "load", "names", "scales"]
 
 _SWEEPS = {
     name: f"sweeps.{name}"
@@ -50,6 +57,8 @@ def load(name: str, scale: str, seeds: int = 1) -> list[RunConfig]:
     Raises:
         ValueError: no such sweep, or it has no such scale; one line that names what there is.
     """
+    from sweeps.protocols import with_seeds
+
     module = _module(name)
     if scale not in module.SCALES:
         raise ValueError(f"sweep {name!r} has no scale {scale!r}{hint(scale, module.SCALES)}")

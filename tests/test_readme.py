@@ -74,3 +74,14 @@ def test_it_is_a_task_that_can_be_solved(folder):
         segment.tokens.tolist(), segment.positions.tolist(), segment.answers.tolist(), strict=True
     ):
         assert position == 15 and tokens[tokens.index(tokens[position]) + 1] == answer
+
+
+def test_a_study_in_python(folder, capsys):
+    (script,) = files(section("In Python")).values()
+    exec(compile(script, "my_study.py", "exec"), {})
+    said = capsys.readouterr()
+    assert [line[:5] for line in said.err.splitlines()] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert said.out.count("attention") == said.out.count("gla") == 2
+    assert sorted(path.name for path in (folder / "figures").iterdir()) == ["curves.csv", "curves.pdf", "curves.png"]
+    exec(compile(script, "my_study.py", "exec"), {})
+    assert capsys.readouterr().err == ""  # all of it is done

@@ -28,7 +28,8 @@ class Once:
     """A command that refuses an option given twice, of which the parser would take the last in silence."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        refuse_repeated(self, ctx, args)
+        if not ctx.resilient_parsing:  # of a line that is being completed
+            refuse_repeated(self, ctx, args)
         return super().parse_args(ctx, args)  # type: ignore[misc]
 
 
@@ -97,9 +98,9 @@ def refuse_repeated(command: Any, ctx: Any, args: list[str]) -> None:
 app = Application(
     name="mqar-bench",
     cls=Commands,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    epilog="Exit codes: 0 done, 1 something failed, 2 a mistake, 3 runs are left, 130 interrupted.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -118,6 +119,7 @@ def _start(
     """
     if os.getcwd() not in sys.path:  # the user's own mixers; last, so that nothing here is hidden by them
         sys.path.append(os.getcwd())
+    os.environ["MPLBACKEND"] = "Agg"  # figures go to files, also where a notebook or a screen is there
     if version:
         from mqar_bench.basics.machine.software import NAME, read_project
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mqar_bench.cli.app import app
+from mqar_bench.cli.complete import complete_mixer
+from mqar_bench.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,13 +29,19 @@ STYLES = {"ok": "green", "note": "yellow", "FAILED": "bold red", "not applicable
 )
 def check(
     name: Annotated[
-        str, typer.Argument(metavar="MIXER", help="A class, as MODULE.CLASS, or a registered name.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="MIXER",
+            help="A class, as MODULE.CLASS, or a registered name.",
+            show_default=False,
+            autocompletion=complete_mixer,
+        ),
     ],
     options: Annotated[str, typer.Option(metavar="JSON", help="The mixer's options.")] = "{}",
     d_model: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Width. Default: the least of 16, 32, .., 256 that it takes.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check a mixer against the contract, on the CPU: before hours are spent on training it.
 
@@ -45,30 +50,23 @@ def check(
     """
     from rich.console import Console
 
-    from mixers import MixerError
-    from mqar_bench.basics.errors import UsageError
-    from mqar_bench.config.overrides import parse_mixer
-    from mqar_bench.contract.building import WIDTHS, fit_width
     from mqar_bench.contract.check import check_mixer
-    from mqar_bench.contract.subject import prepare
+    from mqar_bench.contract.report import Report, make_subject
 
-    spec = parse_mixer(name, options)
-    try:
-        subject = prepare(name, fit_width(name, spec.options, [d_model] if d_model else WIDTHS), spec.options)
-    except MixerError as error:
-        raise UsageError(str(error)) from None
+    subject = make_subject(name, options, d_model)
     console, findings = Console(highlight=False), []
     if not as_json:
-        print(f"{_title(subject)}, checked in {_dtype(subject)} on the CPU\n")
+        print(f"{_title(subject)}, checked in {subject.dtype_name} on the CPU\n")
     for finding in check_mixer(subject):
         findings.append(finding)
         if not as_json:
             _print(console, finding)
+    report = Report(subject, tuple(findings))
     if as_json:
-        print(json.dumps(_plain(subject, findings), indent=1))
+        print_json(report.to_dict())
     else:
-        print(f"\n{_verdict(name, findings)}")
-    raise typer.Exit(1 if _failed(findings) else 0)
+        print(f"\n{report.verdict}")
+    raise typer.Exit(1 if report.failed else 0)
 
 
 def _print(console: Console, finding: Finding) -> None:
@@ -86,30 +84,3 @@ def _title(subject: Subject) -> str:
 
     options = ", ".join(f"{key}={show_json(value)}" for key, value in subject.options.items())
     return f"{subject.name}{f' ({options})' if options else ''} of width {subject.d_model}"
-
-
-def _failed(findings: list[Finding]) -> list[str]:
-    return [finding.name for finding in findings if finding.mark == "FAILED"]
-
-
-def _verdict(name: str, findings: list[Finding]) -> str:
-    """One line."""
-    if failed := _failed(findings):
-        return f"{name} breaks the contract: {', '.join(failed)}"
-    counts = Counter(finding.mark for finding in findings)
-    return f"{name} keeps the contract: {', '.join(f'{count} {mark}' for mark, count in counts.items())}"
-
-
-def _plain(subject: Subject, findings: list[Finding]) -> dict[str, Any]:
-    return {
-        "mixer": subject.name,
-        "options": dict(subject.options),
-        "d_model": subject.d_model,
-        "dtype": _dtype(subject),
-        "failed": _failed(findings),
-        "properties": [asdict(finding) for finding in findings],
-    }
-
-
-def _dtype(subject: Subject) -> str:
-    return str(subject.dtype).removeprefix("torch.")

@@ -7,45 +7,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from mqar_bench.basics.modules import Place
     from mqar_bench.config import RunConfig
     from mqar_bench.records.store import Store
 
 
-def load_sweep(
+def read_sweep(
     name: str, scale: str | None, seeds: int = 1, quiet: bool = True, ignore_unknown: bool = False
 ) -> list[RunConfig]:
-    """The runs of a sweep at a scale, with so many seeds: one of ours, or that of a module of the user's own.
-
-    The latter is given by its file or by a dotted name, and has ``configs`` as ``sweeps.own`` or Zoology has it.
+    """``sweeps.loading.load_sweep``, with what is to be said of a module of the user's own on standard error.
 
     Args:
-        quiet: do not say on standard error what the runs of a module are listed as, and what of it differs.
-        ignore_unknown: of an experiment file of Zoology, leave out fields that are not known.
+        name: see there, as ``scale``, ``seeds`` and ``ignore_unknown``.
+        quiet: say only what is refused, not as what the runs are listed, and what of them differs.
 
     Raises:
         UsageError: there is none such, or no scale.
     """
     import sweeps
-    from mqar_bench.basics.errors import UsageError
     from mqar_bench.basics.modules import is_own
+    from sweeps.loading import load_sweep
 
+    def say(line: str) -> None:
+        if not (quiet and line.startswith("note:")):
+            print(line, file=sys.stderr)
+
+    configs = load_sweep(name, scale, seeds, ignore_unknown=ignore_unknown, say=say)
     if name not in sweeps.names() and is_own(name):
-        return _load_module(name, scale, seeds, quiet, ignore_unknown)
-    if ignore_unknown:
-        raise _not_of_zoology(name)
-    if name not in sweeps.names() and Path(f"{name}.py").is_file():
-        raise UsageError(f"no sweep named {name!r}: did you mean the file {name}.py?")
-    try:
-        if scale is None:
-            raise UsageError(f"sweep {name!r} needs a scale: --scale {', '.join(sweeps.scales(name))}")
-        return sweeps.load(name, scale, seeds)
-    except ValueError as error:
-        if type(error) is not ValueError:  # a fault in the sweep, not in what was asked of it
-            raise
-        raise UsageError(str(error)) from error
+        say(f"note: its runs are those of sweep {configs[0].sweep} at scale {configs[0].scale}")
+    return configs
 
 
 def sweep_name(name: str) -> str:
@@ -69,67 +58,15 @@ def _is_found(name: str) -> bool:
         return False
 
 
-def _load_module(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
-    from mqar_bench.basics.errors import UsageError
-    from mqar_bench.basics.modules import locate
-    from mqar_bench.zoology.experiment import execute_module
-    from sweeps.own import load_own
-    from sweeps.protocols import with_seeds
-
-    place = locate(name)
-    module = execute_module(place)
-    if not callable(getattr(module, "configs", None)):
-        if scale is not None and hasattr(module, "configs"):
-            raise UsageError(f"--scale {scale}: an experiment file has no scales")
-        return _load_zoology(place, module, seeds, quiet, ignore_unknown)
-    if ignore_unknown:
-        raise _not_of_zoology(name)
-    configs = load_own(place, module, scale)
-    if not quiet:
-        _say_name(configs[0])
-    return with_seeds(configs, seeds)
-
-
-def _load_zoology(place: Place, module: ModuleType, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
-    """The runs of an experiment file of Zoology; on standard error, what could not be translated or differs, and the
-    name of the sweep."""
-    from mqar_bench.basics.errors import UsageError
-    from mqar_bench.zoology.experiment import translate_module
-    from sweeps.protocols import with_seeds
-
-    experiment = translate_module(place, module, ignore_unknown)
-    for reason, count in experiment.refused.items():
-        print(f"refused: {count} of {experiment.total} configs: {reason}", file=sys.stderr)
-    if not quiet:
-        for note, count in experiment.notes.items():
-            print(f"note: {count} of {experiment.total} configs: {note}", file=sys.stderr)
-    if not experiment.configs:
-        raise UsageError(f"{place.shown}: none of its {experiment.total} configs can be run here")
-    if not quiet:
-        _say_name(experiment.configs[0])
-    return with_seeds(experiment.configs, seeds)
-
-
-def _say_name(config: RunConfig) -> None:
-    print(f"note: its runs are those of sweep {config.sweep} at scale {config.scale}", file=sys.stderr)
-
-
-def _not_of_zoology(name: str) -> Exception:
-    from mqar_bench.basics.errors import UsageError
-
-    return UsageError(f"--ignore-unknown-fields is for experiment files of Zoology; {name!r} is none")
-
-
 def changed_config(
     pairs: list[tuple[str, str]], base: str | None, file: Path | None, record: str | None, store: Store
 ) -> RunConfig:
     """``start_config`` with changes; a changed run is not of the sweep that it was changed from."""
+    from mqar_bench.config.change import with_pairs
     from mqar_bench.config.overrides import apply_overrides
 
     start = start_config(base, file, record, store)
-    if pairs and (base is not None or record is not None):
-        start = start.model_copy(update={"sweep": "adhoc", "scale": "custom"})
-    return apply_overrides(start, pairs)
+    return apply_overrides(start, pairs) if file is not None else with_pairs(start, pairs)
 
 
 def start_config(base: str | None, file: Path | None, record: str | None, store: Store) -> RunConfig:
@@ -157,7 +94,7 @@ def run_of_sweep(place: str, option: str = "") -> RunConfig:
     from mqar_bench.basics.errors import UsageError
 
     name, scale, index = _parse_place(place, option)
-    configs = load_sweep(name, scale)
+    configs = read_sweep(name, scale)
     if index not in map(str, range(len(configs))):
         raise UsageError(f"{option}{place}: the last part must be a run from 0 to {len(configs) - 1}")
     return configs[int(index)]

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mqar_bench.cli.app import Results, app
-
-
-class DoctorFormat(StrEnum):
-    table = "table"
-    json = "json"
+from mqar_bench.cli.output import Format, Json, ListFormat, print_json
 
 
 @app.command(
     epilog="**Examples**\n\n"
     "mqar-bench doctor\n\n"
     "mqar-bench doctor --results /shared/results --address 10.0.0.1:6379\n\n"
-    "mqar-bench doctor --no-ray --format json > doctor.json"
+    "mqar-bench doctor --no-ray --json > doctor.json"
 )
 def doctor(
     results: Results = Path("results"),
@@ -29,7 +23,8 @@ def doctor(
         str | None, typer.Option(metavar="HOST:PORT", help="Join this Ray cluster instead of starting a private Ray.")
     ] = None,
     ray: Annotated[bool, typer.Option("--ray/--no-ray", help="Try Ray, which takes about 10 seconds.")] = True,
-    format: Annotated[DoctorFormat, typer.Option(help="Lines, or JSON.")] = DoctorFormat.table,
+    as_json: Json = False,
+    format: Format = ListFormat.table,
 ) -> None:
     """Look at what a sweep needs on this machine: packages, GPUs, every mixer's engine, Ray, the folder of records.
 
@@ -43,18 +38,19 @@ def doctor(
 
     if address is not None and not ray:
         raise typer.BadParameter("--address and --no-ray exclude each other")
+    as_json = as_json or format is ListFormat.json
     console, sections = Console(highlight=False), []
     # what is being looked at, on a terminal
     with Console(stderr=True, highlight=False).status("versions") as status:
         for section in examine.examine(results, address, ray, status.update):
             sections.append(section)
-            if format is DoctorFormat.table:
+            if not as_json:
                 status.stop()
                 section.print(console)
                 status.start()
     fixes = count_fixes(sections)
-    if format is DoctorFormat.json:
-        print(json.dumps(to_json(sections), indent=1))
+    if as_json:
+        print_json(to_json(sections))
     else:
         print("everything works" if not fixes else f"{fixes} thing{'s' * (fixes != 1)} to fix")
     raise typer.Exit(1 if fixes else 0)

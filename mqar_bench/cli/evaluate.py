@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_run
 from mqar_bench.cli.configs import run_of_sweep, start_config
 from mqar_bench.cli.launching import INTERRUPTED
+from mqar_bench.cli.output import Json
 
 if TYPE_CHECKING:
     from mqar_bench.analysis.evaluation import Evaluation
@@ -42,11 +44,12 @@ def evaluate(
             metavar="RUN",
             help="A run id or its start, SWEEP/SCALE/I as for run --base, or a .safetensors file.",
             show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     results: Results = Path("results"),
     device: Annotated[Device | None, typer.Option(help="Where to score. Default: as the run's config has it.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead.")] = False,
+    as_json: Json = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep it too: in a .json, or as one more line of a .jsonl.")
     ] = None,
@@ -90,7 +93,7 @@ def evaluate(
     _compare(weights, store)
     if out is not None:
         keep_evaluation(out, evaluation)
-    if json:
+    if as_json:
         print(evaluation.model_dump_json(indent=1))
     else:
         _print(evaluation, weights, out)

@@ -69,11 +69,10 @@ class Launcher:
 
     def launch(self, configs: Sequence[RunConfig], screens: Mapping[str, ScreenRecord] | None = None) -> Summary:
         """``launch``, shown on standard error; interrupting ends the command with word of what is kept."""
-        from mqar_bench.basics.console import make_console
         from mqar_bench.launching import launch
         from mqar_bench.launching.progress import make_watcher
 
-        watcher = make_watcher(make_console(stderr=True), self.quiet)
+        watcher = make_watcher(quiet=self.quiet)
         try:
             with terminate_as_interrupt():
                 return launch(
@@ -93,24 +92,18 @@ class Launcher:
             raise typer.Exit(INTERRUPTED) from None
 
     def launch_screened(self, configs: Sequence[RunConfig], screening: Screening) -> Summary:
-        """Both stages, or the first alone where the time was over before the second."""
-        short = screening.first_stage(configs)
-        unkept = {"save_weights": False, "retrain_without_weights": False}  # nobody looks at a model of theirs
-        if not self.quiet:
-            print(f"screening: {len(short)} short runs", file=sys.stderr)
-        first = replace(self, resources=self.resources | unkept).launch(short)
-        if first.left:
-            return first
-        records = {result.run_id: result for result in (*first.failed, *first.skipped, *first.done)}
-        chosen, screens = screening.second_stage(configs, records)
-        if not self.quiet:
-            count = f"{len(chosen)} runs" if screening.fresh else f"{len(chosen)} of {len(configs)} runs"
-            print(f"in full: {count}", file=sys.stderr)
-        if lost := [result for result in first.failed if result.lost]:
-            print(
-                f"{len(lost)} short runs were lost, and their models left out: run the command again", file=sys.stderr
-            )
-        return self.launch(chosen, screens)
+        """``launch_screened``, shown likewise."""
+        from mqar_bench.launching.stages import run_stages
+
+        def start(configs: Sequence[RunConfig], screens: Mapping[str, ScreenRecord], short: bool) -> Summary:
+            unkept = {"save_weights": False, "retrain_without_weights": False} if short else {}
+            return replace(self, resources=self.resources | unkept).launch(configs, screens)
+
+        def say(line: str) -> None:
+            if not self.quiet or line.startswith("note:"):
+                print(line, file=sys.stderr)
+
+        return run_stages(configs, screening, start, say)
 
     def checkpointed(self, configs: Sequence[RunConfig]) -> str:
         """Words on how many runs can go on from a checkpoint."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +12,10 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_figure, complete_mixer, complete_scale, complete_sweep
 from mqar_bench.cli.configs import sweep_name
 from mqar_bench.cli.left_out import left_out
+from mqar_bench.cli.output import Format, Json, ListFormat, frame_rows, print_json
 from mqar_bench.cli.results import read_records
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
     from mqar_bench.analysis.trace import Trace
     from mqar_bench.records.result import RunResult
-
-
-class ListFormat(StrEnum):
-    table = "table"
-    json = "json"
 
 
 @app.command(
@@ -44,13 +39,19 @@ def plot(
             metavar="NAME|FILE",
             help="The figure, such as fig3, or your own: my_figure.py, my_package.my_figure.",
             show_default=False,
+            autocompletion=complete_figure,
         ),
     ],
-    scale: Annotated[str | None, typer.Option(metavar="SCALE", help="Default: the one with finished runs.")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(metavar="SCALE", help="Default: the one with finished runs.", autocompletion=complete_scale),
+    ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SWEEP|FILE", help="Of this sweep; may be repeated. Default: those that the figure is made for."
+            metavar="SWEEP|FILE",
+            help="Of this sweep; may be repeated. Default: those that the figure is made for.",
+            autocompletion=complete_sweep,
         ),
     ] = None,
     data: Annotated[
@@ -66,6 +67,7 @@ def plot(
     columns: Annotated[
         int, typer.Option(min=1, max=2, metavar="1|2", help="Columns of a page it takes; fig3 and its like.")
     ] = 1,
+    as_json: Json = False,
 ) -> None:
     """Draw a figure from records, and write the numbers in it beside it.
 
@@ -87,7 +89,7 @@ def plot(
             raise UsageError(f"no figure named {name!r}: did you mean the file {name}.py?")
         raise UsageError(f"no figure named {name!r}{hint(name, plots.names())}")
     if not plots.sweeps(name) and (trace or not own):
-        _draw(name, _read_traces(name, trace), out, columns)
+        _draw(name, _read_traces(name, trace), out, columns, as_json)
         return
     if trace:
         raise UsageError(f"the figure {name} is drawn from records: there is no --trace to it")
@@ -102,15 +104,22 @@ def plot(
     records = _on_data(records, data) if data else records
     for what, count in Counter(what for result in records for what in result.config.ignored).items():
         print(f"note: {count} of {len(records)} runs leave out {what}", file=sys.stderr)
-    _draw(name, to_frame(records, curves=True), out, columns)
+    _draw(name, to_frame(records, curves=True), out, columns, as_json)
 
 
 @app.command(name="mixers", epilog="**Examples**\n\nmqar-bench mixers\n\nmqar-bench mixers ramnet")
 def list_mixers(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A mixer, or a dotted path to a class.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A mixer, or a dotted path to a class.",
+            show_default=False,
+            autocompletion=complete_mixer,
+        ),
     ] = None,
-    format: Annotated[ListFormat, typer.Option(help="A table, or JSON.")] = ListFormat.table,
+    as_json: Json = False,
+    format: Format = ListFormat.table,
 ) -> None:
     """List the mixers, or the options of one."""
     import mixers
@@ -122,8 +131,8 @@ def list_mixers(
         described = [describe_mixer(mixer) for mixer in ([name] if name else mixers.names())]
     except mixers.MixerError as error:
         raise UsageError(str(error)) from None
-    if format is ListFormat.json:
-        print(json.dumps(described if name is None else described[0], indent=1))
+    if as_json or format is ListFormat.json:
+        print_json(described if name is None else described[0])
     elif name is None:
         rows = []
         for mixer in described:
@@ -149,16 +158,20 @@ def _read_traces(name: str, files: list[Path] | None) -> list[Trace]:
     return [load_trace(file) for file in files]
 
 
-def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int) -> None:
+def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int, as_json: bool) -> None:
     import plots
     from mqar_bench.basics.errors import UsageError
 
     try:
-        paths = plots.draw(name, data, out, columns)
+        drawing = plots.make_figure(name, data, columns)
+        paths = drawing.save(out)
     except OSError as error:
         raise UsageError(f"cannot write to {out}: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if as_json:
+        print_json({"figure": name, "files": list(map(str, paths)), "table": frame_rows(drawing.table)})
+        return
     for path in paths:
         print(path)
 

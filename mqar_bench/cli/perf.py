@@ -12,6 +12,8 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import app
+from mqar_bench.cli.complete import complete_case
+from mqar_bench.cli.output import Json
 from mqar_bench.perf import CASES
 
 if TYPE_CHECKING:
@@ -32,12 +34,13 @@ def _size(metavar: str, help: str, least: int = 1) -> Any:
 @app.command(
     epilog="**Examples**\n\n"
     "mqar-bench perf\n\n"
-    "mqar-bench perf memory decode --json perf.json\n\n"
+    "mqar-bench perf memory decode --out perf.json\n\n"
     "mqar-bench perf memory --device cpu --length 1024 --top-k 4 --no-peers"
 )
 def perf(
     cases: Annotated[
-        list[str] | None, typer.Argument(metavar="CASES", help=f"Of {', '.join(CASES)}. Default: all.")
+        list[str] | None,
+        typer.Argument(metavar="CASES", help=f"Of {', '.join(CASES)}. Default: all.", autocompletion=complete_case),
     ] = None,
     batch: Annotated[int | None, _size("N", "Sequences. Default: 8; CPU: 4.")] = None,
     decode_batch: Annotated[int | None, _size("N", "Sequences in decode. Default: 64; CPU: 8.")] = None,
@@ -59,7 +62,8 @@ def perf(
     seconds_per_row: Annotated[
         float, typer.Option(min=0, metavar="S", help="Timed calls a row end after this long, but not before 3.")
     ] = 0.5,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all of it as JSON.")] = None,
+    as_json: Json = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write all of it as JSON.")] = None,
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Measure fla's operations too.")] = True,
 ) -> None:
     """Time RAM-Net's engines and a training step, after checking that they are right.
@@ -75,6 +79,8 @@ def perf(
     from mqar_bench.perf.run import run
 
     for case in cases or []:
+        if case.endswith(".json") and as_json:
+            raise UsageError(f"--json takes no file, it prints: --out {case} writes one")
         if case not in CASES:
             raise UsageError(f"no case named {case!r}{hint(case, CASES)}")
     place = _device(device)
@@ -84,12 +90,15 @@ def perf(
     }  # fmt: skip
     shape = _shape(place, {key: value for key, value in given.items() if value is not None})
     bench = Bench(place, shape, _engines(engine or [EngineName.auto], place, shape), peers, repeats, seconds_per_row)
-    if json is not None:
-        check_writable(json)
+    if out is not None:
+        check_writable(out)
     record = run(bench, [case for case in CASES if case in (cases or CASES)])
-    print_record(record)
-    if json is not None:
-        write(record, json)
+    if as_json:
+        print(record.model_dump_json(indent=1))
+    else:
+        print_record(record)
+    if out is not None:
+        write(record, out)
     if record.error is not None:
         print(f"error: {record.error}", file=sys.stderr)
         raise typer.Exit(1)

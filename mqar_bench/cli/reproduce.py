@@ -11,7 +11,8 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.configs import load_sweep
+from mqar_bench.cli.complete import complete_figure, complete_scale
+from mqar_bench.cli.configs import read_sweep
 from mqar_bench.cli.launching import (
     Address,
     ExecutorName,
@@ -25,6 +26,7 @@ from mqar_bench.cli.launching import (
     TimeBudget,
     make_budget,
 )
+from mqar_bench.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,9 +46,14 @@ if TYPE_CHECKING:
 )
 def reproduce(
     figures: Annotated[
-        list[str] | None, typer.Argument(metavar="[FIGURE]...", help="Default: all there are.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="[FIGURE]...", help="Default: all there are.", show_default=False, autocompletion=complete_figure
+        ),
     ] = None,
-    scale: Annotated[str, typer.Option(metavar="SCALE", help="Such as laptop.", show_default=False)] = "laptop",
+    scale: Annotated[
+        str, typer.Option(metavar="SCALE", help="Such as laptop.", show_default=False, autocompletion=complete_scale)
+    ] = "laptop",
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run.")] = 1,
     results: Results = Path("results"),
     train: Annotated[bool, typer.Option("--train/--no-train", help="Run what is missing, or only draw.")] = True,
@@ -71,6 +78,7 @@ def reproduce(
     save_weights: SaveWeights = False,
     retrain_without_weights: Retrain = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Reproduce figures from nothing: their sweeps, the drawings, and a report that answers the paper's claims.
 
@@ -100,7 +108,12 @@ def reproduce(
             code = max(code, launcher.exit_code(summary))
             if summary.stopped:  # the next one would come no further
                 break
-    _report(store, wanted, scale)
+    path, sections = _report(store, wanted, scale)
+    if as_json:
+        drawn = [{"figure": s.name, "picture": s.picture, "claims": [c._asdict() for c in s.claims]} for s in sections]
+        print_json({"report": str(path), "exit_code": code, "figures": drawn})
+    else:
+        print(path)
     raise typer.Exit(code)
 
 
@@ -116,10 +129,11 @@ def _grids(figures: list[str], scale: str, seeds: int, skip: bool) -> dict[str, 
         for sweep in lacking:
             print(f"sweep {sweep} has no scale {scale}: left out", file=sys.stderr)
             del named[sweep]
-    return {sweep: load_sweep(sweep, scale, seeds) for sweep in named}
+    return {sweep: read_sweep(sweep, scale, seeds) for sweep in named}
 
 
-def _report(store: Store, wanted: list[str], scale: str) -> None:
+def _report(store: Store, wanted: list[str], scale: str) -> tuple[Path, list[Section]]:
+    """The report's file, as it is written, and what is in it."""
     from mqar_bench.analysis.report.markdown import write_report
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.basics.files import write_atomically
@@ -135,7 +149,7 @@ def _report(store: Store, wanted: list[str], scale: str) -> None:
         write_atomically(path, write_report(sections, scale).encode())
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
-    print(path)
+    return path, sections
 
 
 def _section(store: Store, all_records: list[RunResult], name: str, scale: str) -> Section | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,12 +15,14 @@ from typer.core import TyperGroup
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Application, Once, Results, app
+from mqar_bench.cli.complete import IMPLIED, complete_scale, complete_sweep_or_command
 from mqar_bench.cli.configs import sweep_name
+from mqar_bench.cli.output import Json, frame_rows, print_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mqar_bench.records.archive import Conflict
+    from mqar_bench.records.archive import Conflict, Merged
     from mqar_bench.records.result import RunResult
     from mqar_bench.records.store import Entry
 
@@ -39,6 +42,7 @@ class OrList(Once, TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = [DEFAULT, *args]
+            ctx.meta[IMPLIED] = True
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -54,8 +58,16 @@ class OrList(Once, TyperGroup):
 group = Application(cls=OrList, subcommand_metavar="| COMMAND [ARGS]...")
 app.add_typer(group, name="results")
 
-Sweep = Annotated[str | None, typer.Argument(metavar="SWEEP", help="Only this sweep; a file too.", show_default=False)]
-Scale = Annotated[str | None, typer.Option(metavar="SCALE", help="Only this scale.")]
+Sweep = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SWEEP",
+        help="Only this sweep; a file too.",
+        show_default=False,
+        autocompletion=complete_sweep_or_command,
+    ),
+]
+Scale = Annotated[str | None, typer.Option(metavar="SCALE", help="Only this scale.", autocompletion=complete_scale)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
 
 
@@ -87,6 +99,7 @@ def list_results(
     scale: Scale = None,
     results: Results = Path("results"),
     format: Annotated[ResultsFormat, typer.Option(help="csv and json have every column.")] = ResultsFormat.table,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     columns: Annotated[str | None, typer.Option(metavar="A,B", help="These columns, in this order.")] = None,
     export: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every column to a .csv or .parquet file instead.")
@@ -97,9 +110,13 @@ def list_results(
     Only the table, CSV or JSON goes to standard output; files that are no records are named on standard error.
     """
     from mqar_bench.basics.errors import UsageError
-    from mqar_bench.cli.show import print_frame, to_json
+    from mqar_bench.cli.show import print_frame
     from mqar_bench.records.table import to_frame
 
+    if as_json:
+        if format is ResultsFormat.csv:
+            raise UsageError("--json and --format csv exclude each other")
+        format = ResultsFormat.json
     if export is not None:
         if export.suffix not in (".csv", ".parquet"):
             raise UsageError(f"--export {export}: the file must end in .csv or .parquet")
@@ -114,7 +131,7 @@ def list_results(
     elif format is ResultsFormat.csv:
         frame.to_csv(sys.stdout, index=False)
     elif format is ResultsFormat.json:
-        print(json.dumps([{k: to_json(v) for k, v in row.items()} for row in frame.to_dict("records")], indent=1))
+        print_json(frame_rows(frame))
     else:
         print_frame(frame, chosen)
 
@@ -132,6 +149,7 @@ def import_results(
     results: Results = Path("results"),
     replace: Annotated[bool, typer.Option("--replace", help="Where numbers differ, take the imported ones.")] = False,
     dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Bring in the records of other machines.
 
@@ -147,7 +165,9 @@ def import_results(
     store = Store(results)
     merged = merge(store, sources, replace=replace, dry_run=dry_run)
     _name_skipped(merged.problems)
-    if merged.conflicts:
+    if as_json:
+        _print_merged(merged, dry_run)
+    elif merged.conflicts:
         labels = label_runs([result.config for result in store.results()[0]])
         for conflict in merged.conflicts:
             print(_describe(conflict, labels[conflict.here.run_id]))
@@ -162,7 +182,8 @@ def import_results(
     }
     counts["with weights"] = merged.weights
     shown = [f"{count} {what}" for what, count in counts.items() if count or what in ("new", "already there")]
-    print(f"{'would import' if dry_run else 'imported'} into {results}: {', '.join(shown)}")
+    if not as_json:
+        print(f"{'would import' if dry_run else 'imported'} into {results}: {', '.join(shown)}")
     left = sum(not conflict.replaced for conflict in merged.conflicts)
     if left and not replace:
         print("what was here stays where numbers differ; --replace takes the imported ones", file=sys.stderr)
@@ -175,6 +196,7 @@ def pack(
     scale: Scale = None,
     results: Results = Path("results"),
     dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
     """Fold the files of a sweep and scale into one, `DIR/SWEEP-SCALE.jsonl`, a line a run.
 
@@ -188,9 +210,26 @@ def pack(
     _choose(store.results()[0], results, name, scale)
     packed, problems = pack_store(store, name, scale, dry_run=dry_run)
     _name_skipped(problems)
+    if as_json:
+        print_json([{**asdict(one), "path": str(one.path)} for one in packed])
+        return
     for one in packed:
         files = f"{one.folded} file{'' if one.folded == 1 else 's'} {'to fold' if dry_run else 'folded'} in"
         print(f"{one.path}: {one.records} runs, {files if one.folded or one.changed else 'nothing to do'}")
+
+
+def _print_merged(merged: Merged, dry_run: bool) -> None:
+    conflicts = [
+        {
+            "run_id": each.here.run_id,
+            **asdict(each.difference),
+            "source": str(each.source),
+            "replaced": each.replaced,
+        }
+        for each in merged.conflicts
+    ]
+    counts = {name: getattr(merged, name) for name in ("new", "same", "mended", "kept", "weights")}
+    print_json({"dry_run": dry_run, **counts, "conflicts": conflicts, "skipped": merged.problems})
 
 
 def read_records(root: Path, name: str | None, scale: str | None) -> list[RunResult]:

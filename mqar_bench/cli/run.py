@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_place, complete_run
 from mqar_bench.cli.configs import changed_config
 from mqar_bench.cli.launching import (
     Address,
@@ -22,6 +24,7 @@ from mqar_bench.cli.launching import (
     TimeBudget,
     make_budget,
 )
+from mqar_bench.cli.output import print_json
 
 
 @app.command(
@@ -36,13 +39,22 @@ def run(
     context: typer.Context,
     base: Annotated[
         str | None,
-        typer.Option(metavar="SWEEP/SCALE/I", help="Start from run I of a sweep, see sweep --dry-run."),
+        typer.Option(
+            metavar="SWEEP/SCALE/I",
+            help="Start from run I of a sweep, see sweep --dry-run.",
+            autocompletion=complete_place,
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Start from a config in JSON, as --dry-run prints it.")
     ] = None,
     from_record: Annotated[
-        str | None, typer.Option(metavar="FILE|ID", help="Start from the config of a record: its file or run id.")
+        str | None,
+        typer.Option(
+            metavar="FILE|ID",
+            help="Start from the config of a record: its file or run id.",
+            autocompletion=complete_run,
+        ),
     ] = None,
     results: Results = Path("results"),
     executor: Annotated[ExecutorName, typer.Option(help="In this process, or in a Ray worker.")] = ExecutorName.inline,
@@ -59,6 +71,7 @@ def run(
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config as JSON; train nothing.")] = False,
     list_fields: Annotated[bool, typer.Option("--list-fields", help="List everything that can be set.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record, or the fields, as JSON instead.")] = False,
 ) -> None:
     """Train one model: the default config, or another one to start from, with `--dotted.path value` changes.
 
@@ -71,7 +84,7 @@ def run(
     from mqar_bench.records.store import Store
 
     if list_fields:
-        _print_fields()
+        _print_fields(as_json)
         return
     options = [name for parameter in context.command.params for name in parameter.opts]
     pairs, store = parse_pairs(context.args, options), Store(results)
@@ -85,15 +98,21 @@ def run(
     resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
     launcher = Launcher(store, executor, quiet, force, make_budget(time_budget), resources)
     summary = launcher.launch([chosen])
-    for result in summary.done + summary.skipped + summary.failed:
+    ended = summary.done + summary.skipped + summary.failed
+    if as_json:
+        print(ended[0].model_dump_json(indent=1) if ended else "null")
+    for result in () if as_json else ended:
         print_run(result, store, skipped=bool(summary.skipped))
     raise typer.Exit(launcher.exit_code(summary))
 
 
-def _print_fields() -> None:
+def _print_fields(as_json: bool) -> None:
     from mqar_bench.cli.show import plain
     from mqar_bench.config.settings import fields
 
+    if as_json:
+        print_json([asdict(setting) for setting in fields()])
+        return
     for setting in fields():
         default = f" = {setting.default}" if setting.default else ""
         print(f"--{setting.path}  {setting.type}{default}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,9 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_place, complete_run
 from mqar_bench.cli.configs import start_config
+from mqar_bench.cli.output import Format, Json, ListFormat, print_json
 
 if TYPE_CHECKING:
     from mqar_bench.analysis.state_size import ModelSize
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 class Convention(StrEnum):
     counted = "counted"
     zoology = "zoology"
-
-
-class SizeFormat(StrEnum):
-    table = "table"
-    json = "json"
 
 
 @app.command(
@@ -41,10 +37,15 @@ def state_size(
     context: typer.Context,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Models of a paper: table2 (RAM-Net's).")] = None,
     base: Annotated[
-        str | None, typer.Option(metavar="SWEEP/SCALE/I", help="Run I of a sweep, see sweep --dry-run.")
+        str | None,
+        typer.Option(
+            metavar="SWEEP/SCALE/I", help="Run I of a sweep, see sweep --dry-run.", autocompletion=complete_place
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A config in JSON.")] = None,
-    from_record: Annotated[str | None, typer.Option(metavar="FILE|ID", help="The config of a record.")] = None,
+    from_record: Annotated[
+        str | None, typer.Option(metavar="FILE|ID", help="The config of a record.", autocompletion=complete_run)
+    ] = None,
     results: Results = Path("results"),
     length: Annotated[
         int | None, typer.Option(min=1, metavar="T", help="Tokens seen. Default: the config's longest sequence.")
@@ -52,7 +53,8 @@ def state_size(
     convention: Annotated[
         Convention, typer.Option(help="What is carried, or what Zoology's mixers say they carry.")
     ] = Convention.counted,
-    format: Annotated[SizeFormat, typer.Option(help="A table, or JSON.")] = SizeFormat.table,
+    as_json: Json = False,
+    format: Format = ListFormat.table,
 ) -> None:
     """Print the state that a model carries, and how much of it one token touches, by layer and in all.
 
@@ -85,8 +87,8 @@ def state_size(
         sizes = [count_state(model, tokens, name, convention.value) for name, model in models]
     except MixerError as error:
         raise UsageError(str(error)) from None
-    if format is SizeFormat.json:
-        print(json.dumps([asdict(s) | {"total": s.total, "active": s.active} for s in map(_plain, sizes)], indent=1))
+    if as_json or format is ListFormat.json:
+        print_json([asdict(s) | {"total": s.total, "active": s.active} for s in map(_plain, sizes)])
     elif preset is not None:
         _print_models(sizes)
     else:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_run
 from mqar_bench.cli.find import find_entry
+from mqar_bench.cli.output import Json
 
 if TYPE_CHECKING:
     from mqar_bench.records.curves import Point
@@ -27,10 +29,15 @@ FILE_WIDTH, MOST_WIDTH, CHART_HEIGHT, MARGIN = 80, 120, 5, 6
 def show(
     run: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="Its id, the start of one, or SWEEP/SCALE/I.", show_default=False),
+        typer.Argument(
+            metavar="RUN",
+            help="Its id, the start of one, or SWEEP/SCALE/I.",
+            show_default=False,
+            autocompletion=complete_run,
+        ),
     ],
     results: Results = Path("results"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole record as JSON instead.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show one run: how it ended, how it learnt, what it cost, and what it was made with.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.configs import load_sweep
+from mqar_bench.cli.complete import complete_scale, complete_sweep
+from mqar_bench.cli.configs import read_sweep
 from mqar_bench.cli.launching import (
     Address,
     ExecutorName,
@@ -23,6 +24,7 @@ from mqar_bench.cli.launching import (
     TimeBudget,
     make_budget,
 )
+from mqar_bench.cli.output import Json, print_json, summary_values
 
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
@@ -46,11 +48,17 @@ def sweep(
             metavar="NAME|FILE",
             help="The sweep, such as fig3, or your own: my_sweep.py, my_package.my_sweep; or Zoology's file.",
             show_default=False,
+            autocompletion=complete_sweep,
         ),
     ],
     scale: Annotated[
         str | None,
-        typer.Option(metavar="SCALE", help="Its scale, such as demo; of a file with SCALES.", show_default=False),
+        typer.Option(
+            metavar="SCALE",
+            help="Its scale, such as demo; of a file with SCALES.",
+            show_default=False,
+            autocompletion=complete_scale,
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run: its own and the next ones.")] = 1,
     results: Results = Path("results"),
@@ -87,6 +95,7 @@ def sweep(
     force: Force = False,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and which are done; train none.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run a sweep: every run that has no record yet.
 
@@ -107,21 +116,25 @@ def sweep(
 
     if select is not None and (screen or seeds != 1):
         raise UsageError("--select N screens, and says how many seeds there are: leave out --screen and --seeds")
-    configs, store = load_sweep(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
+    configs, store = read_sweep(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
     screening = Screening(screen_share, screen_keep, select or 0) if screen or select else None
     budget = make_budget(time_budget)
     if dry_run:
-        _list_runs(configs, store, screening)
+        _list_runs(configs, store, screening, as_json)
         return
     resources = {"address": address, "jobs": jobs, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
     resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
     launcher = Launcher(store, executor, quiet, force, budget, resources | {"retries": retries})
     summary = launcher.launch(configs) if screening is None else launcher.launch_screened(configs, screening)
-    print_summary(summary, store)
-    raise typer.Exit(launcher.exit_code(summary))
+    if not as_json:
+        print_summary(summary, store)
+    code = launcher.exit_code(summary)
+    if as_json:
+        print_json(summary_values(summary, store, code))
+    raise typer.Exit(code)
 
 
-def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | None) -> None:
+def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | None, as_json: bool) -> None:
     from mqar_bench.launching.progress import label_runs
 
     if screening is not None:
@@ -129,6 +142,15 @@ def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | No
         chosen, _ = screening.second_stage(configs, store.find(short))
         configs = short + chosen
     labels, known = label_runs(configs), store.find(configs)
+    if as_json:
+        found = [(config, known.get(config.run_id)) for config in configs]
+        print_json(
+            [
+                {"run_id": c.run_id, "status": r and r.status, "label": labels[c.run_id], "scale": c.scale}
+                for c, r in found
+            ]
+        )
+        return
     for i, config in enumerate(configs):
         record = known.get(config.run_id)
         print(f"{i:4d}  {config.run_id}  {record.status if record else '-':6s}  {labels[config.run_id]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated
 
@@ -10,7 +9,8 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import app
-from mqar_bench.cli.look import ListFormat
+from mqar_bench.cli.complete import complete_task
+from mqar_bench.cli.output import Format, Json, ListFormat, print_json
 
 
 @app.command(
@@ -19,9 +19,16 @@ from mqar_bench.cli.look import ListFormat
 )
 def list_tasks(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A task, or a dotted path to a class.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A task, or a dotted path to a class.",
+            show_default=False,
+            autocompletion=complete_task,
+        ),
     ] = None,
-    format: Annotated[ListFormat, typer.Option(help="A table, or JSON.")] = ListFormat.table,
+    as_json: Json = False,
+    format: Format = ListFormat.table,
 ) -> None:
     """List the tasks, or what one is and its options."""
     from mqar_bench.basics.console import print_table
@@ -36,8 +43,8 @@ def list_tasks(
         described = [describe_task(task) for task in ([name] if name else TASKS)]
     except ValueError as error:
         raise UsageError(str(error)) from None
-    if format is ListFormat.json:
-        print(json.dumps(described if name is None else described[0], indent=1))
+    if as_json or format is ListFormat.json:
+        print_json(described if name is None else described[0])
     elif name is None:
         rows = []
         for task in described:

@@ -12,8 +12,10 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
+from mqar_bench.cli.complete import complete_place, complete_run
 from mqar_bench.cli.configs import changed_config
 from mqar_bench.cli.launching import INTERRUPTED, Quiet, terminate_as_interrupt
+from mqar_bench.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from mixers.ramnet import RAMNet
@@ -43,10 +45,14 @@ def trace(
             metavar="RUN_ID|FILE",
             help="Whose config to take: a record by run id or file, or a config in JSON.",
             show_default=False,
+            autocompletion=complete_run,
         ),
     ] = None,
     base: Annotated[
-        str | None, typer.Option(metavar="SWEEP/SCALE/I", help="Run I of a sweep, see sweep --dry-run.")
+        str | None,
+        typer.Option(
+            metavar="SWEEP/SCALE/I", help="Run I of a sweep, see sweep --dry-run.", autocompletion=complete_place
+        ),
     ] = None,
     setting: Annotated[
         str | None, typer.Option(metavar="NAME", help="Test setting, such as L64-kv16. Default: the longest.")
@@ -70,6 +76,7 @@ def trace(
         "figures"
     ),
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Record which slots a RAM-Net reads and writes, and draw it: the figures `traces` and `cache`.
 
@@ -129,8 +136,13 @@ def trace(
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or folder}: {error.strerror or error}") from error
+    files = (weights, path, *drawn)
+    if as_json:
+        about = {"run_id": config.run_id, "setting": setting, "first_example": example, "examples": count}
+        print_json(about | {"accuracy": recorded.accuracy, "files": list(map(str, files))})
+        return
     print(f"accuracy {recorded.accuracy:.3f} on examples {example} to {example + count - 1} of {setting}")
-    for file in (weights, path, *drawn):
+    for file in files:
         print(file)
 
 
@@ -170,7 +182,6 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     """
     import torch
 
-    from mqar_bench.basics.console import make_console
     from mqar_bench.launching.checkpoints import Checkpoints
     from mqar_bench.launching.progress import make_watcher
     from mqar_bench.launching.worker import SAVE_SECONDS
@@ -186,7 +197,7 @@ def _train(config: RunConfig, store: Store, kept: Store, quiet: bool) -> tuple[L
     checkpoint, problem = checkpoints.read(config)
     # sums over other numbers of threads have other bits
     threads = None if known is None else min(known.provenance.threads, torch.get_num_threads())
-    watcher = make_watcher(make_console(stderr=True), quiet)
+    watcher = make_watcher(quiet=quiet)
     try:
         with with_threads(threads), closing(watcher):
             watcher.start((config,), 0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-from mqar_bench.config.run import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.basics.frozen import Frozen
+from mqar_bench.config.run import DataConfig, MixerSpec, ModelConfig, RunConfig
 from mqar_bench.tasks import AnyTask, MQARConfig
 
 
@@ -16,23 +16,19 @@ def list_overrides(config: RunConfig) -> list[tuple[str, str]]:
     The names under which it is listed are not among them, but for ``mixer`` where it is not the last mixer's name, nor
     is ``ignored``, which is no setting.
     """
-    found = [] if config.mixer == config.model.mixers[-1].name else [("mixer", _text(config.mixer))]
-    data, model, train = DataConfig(), ModelConfig(), TrainConfig()
+    found = [] if config.mixer == config.model.mixers[-1].name else [("mixer", to_text(config.mixer))]
     for part in ("train", "validation", "test"):
         tasks = getattr(config.data, part)
-        if tasks != getattr(data, part):
+        if tasks != getattr(DataConfig(), part):
             found.append((f"data.{part}", json.dumps([_task(task) for task in tasks])))
-    found += _simple("data", config.data, data)
-    found += _mixers(config.model.mixers, model.mixers)
-    return found + list(_simple("model", config.model, model)) + list(_simple("train", config.train, train))
+    found += _simple("data", config.data)
+    found += _mixers(config.model.mixers, ModelConfig().mixers)
+    return found + _simple("model", config.model) + _simple("train", config.train)
 
 
-def _simple(part: str, given: Any, default: Any) -> Iterator[tuple[str, str]]:
+def _simple(part: str, given: Frozen) -> list[tuple[str, str]]:
     """Of the settings that are single values."""
-    for name in type(given).model_fields:
-        value = getattr(given, name)
-        if not isinstance(value, tuple) and value != getattr(default, name):
-            yield f"{part}.{name}", _text(value)
+    return [(f"{part}.{name}", to_text(value)) for name, value in given.changes() if not isinstance(value, tuple)]
 
 
 def _mixers(given: tuple[MixerSpec, ...], default: tuple[MixerSpec, ...]) -> list[tuple[str, str]]:
@@ -44,9 +40,9 @@ def _mixers(given: tuple[MixerSpec, ...], default: tuple[MixerSpec, ...]) -> lis
     for i, (spec, before) in enumerate(zip(given, default, strict=True)):
         path = f"model.mixers.{i}"
         if spec.name != before.name:
-            found.append((f"{path}.name", _text(spec.name)))
+            found.append((f"{path}.name", to_text(spec.name)))
         if all(name.isidentifier() for name in spec.options):
-            found += [(f"{path}.options.{name}", _text(value)) for name, value in spec.options.items()]
+            found += [(f"{path}.options.{name}", to_text(value)) for name, value in spec.options.items()]
         else:  # no path could name these
             found.append((f"{path}.options", json.dumps(spec.options)))
     return found
@@ -58,7 +54,7 @@ def _task(task: AnyTask) -> dict[str, Any]:
     return values if isinstance(task, MQARConfig) else {"name": task.name, **values}
 
 
-def _text(value: Any) -> str:
+def to_text(value: Any) -> str:
     """JSON, or text as it is where that is not JSON itself."""
     if isinstance(value, str):
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -156,14 +156,14 @@ def parse_config(values: Any) -> RunConfig:
     return config
 
 
-def parse_mixer(name: str, options: str) -> MixerSpec:
-    """A mixer by its name and its options, a JSON object; whether there is such a mixer is not asked.
+def parse_mixer(name: str, options: str | Mapping[str, Any]) -> MixerSpec:
+    """A mixer by its name and its options, a JSON object or its text; whether there is such a mixer is not asked.
 
     Raises:
         UsageError: they are none; one line.
     """
     try:
-        return MixerSpec(name=name, options=_parse(options, dict))
+        return MixerSpec(name=name, options=_parse(options, dict) if isinstance(options, str) else dict(options))
     except ValidationError as error:
         first = error.errors()[0]
         text = _IN_JSON.get(first["type"]) or first["msg"].removeprefix("Value error, ")

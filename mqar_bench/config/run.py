@@ -16,7 +16,8 @@ from pydantic import Field, field_validator, model_validator
 
 from mixers.checks import MAX_WIDTH, brief
 from mqar_bench.basics.frozen import Frozen
-from mqar_bench.tasks import AnyTask, MQARConfig, Sampler
+from mqar_bench.basics.notebook import html_table
+from mqar_bench.tasks import AnyTask, MQARConfig, Sampler, Task
 from mqar_bench.tasks.task import MAX_LENGTH, MAX_VOCAB
 
 #: Characters of a mixer's name.
@@ -48,6 +49,10 @@ class MixerSpec(Frozen):
             _check_json(name, name, 0)
             _check_json(name, value, MAX_DEPTH)
         return options
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.name}({options})" if options else self.name
 
 
 class ModelConfig(Frozen):
@@ -214,6 +219,30 @@ class RunConfig(Frozen):
         labels = [segment.label for segment in self.data.test]
         ends = labels[0] if len(labels) == 1 else f"{labels[0]}..{labels[-1]}"
         return f"{ends}-{_hash(values)[:6]}"
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What people want to know of a run, as pairs of text: its mixers, its test settings, and then each other
+        setting that is not as by default, by its dotted path."""
+        rows = [("mixers", " ".join(map(str, self.model.mixers))), ("test", _short(self.data.test))]
+        shown = ("sweep", "scale", "mixer", "model.mixers", "data.test")
+        return rows + [(path, _short(value)) for path, value in self.changes() if path not in shown]
+
+    def __repr__(self) -> str:
+        facts = " ".join(f"{name}={text!r}" if " " in text else f"{name}={text}" for name, text in self.facts())
+        return f"<RunConfig {self.run_id} {self.sweep}/{self.scale} {self.mixer}: {facts}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return html_table(f"run {self.run_id}: {self.mixer}, {self.sweep} at {self.scale}", self.facts())
+
+
+def _short(value: Any) -> str:
+    """A setting for people: tasks by their names, of many the first and the last."""
+    if isinstance(value, tuple) and value and all(isinstance(entry, Task) for entry in value):
+        names = setting_names(value)
+        return " ".join(names if len(names) <= 4 else [*names[:2], "..", names[-1]])
+    return str(value)
 
 
 def _check_json(path: str, value: Any, depth: int) -> None:

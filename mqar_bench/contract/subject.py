@@ -86,6 +86,11 @@ class Subject:
         return torch.randn(batch, length, self.d_model, dtype=dtype or self.dtype, generator=generator)
 
     @property
+    def dtype_name(self) -> str:
+        """Such as ``float64``."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def tolerance(self) -> float:
         """The relative difference of results that count as equal."""
         return TOLERANCE[self.dtype]

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mqar_bench.basics.console import make_console
 from mqar_bench.config import RunConfig
 from mqar_bench.launching.watcher import Watcher
 from mqar_bench.records.result import RunResult
@@ -22,8 +23,14 @@ from mqar_bench.training.session import Progress
 MARGIN_LINES = 6
 
 
-def make_watcher(console: Console, quiet: bool = False) -> Watcher:
-    """What suits the console."""
+def make_watcher(console: Console | None = None, quiet: bool = False) -> Watcher:
+    """Shows how a launch goes, as suits the console: live on a terminal, else in lines.
+
+    Args:
+        console: rich's; by default one on standard error.
+        quiet: only what goes wrong.
+    """
+    console = make_console(stderr=True) if console is None else console
     if quiet:
         return Lines(console, only_failures=True)
     return Display(console) if console.is_terminal else Lines(console)
@@ -44,6 +51,7 @@ class Lines:
 
     def start(self, configs: Sequence[RunConfig], skipped: int) -> None:
         self.labels, self.skipped = label_runs(configs), skipped
+        self.ended = self.failed = self.retried = 0  # of this launch, where there was one before
         if skipped and not self.only_failures:
             self._print(f"{skipped} of {self.total} runs are done already")
 
@@ -96,7 +104,7 @@ class Display(Lines):
 
     def start(self, configs: Sequence[RunConfig], skipped: int) -> None:
         super().start(configs, skipped)
-        self.configs = {config.run_id: config for config in configs}
+        self.configs, self.eta = {config.run_id: config for config in configs}, Eta()
         self.live.start()
 
     def progress(self, run_id: str, progress: Progress) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from mqar_bench.config import RunConfig, setting_names
+
 #: The accuracy that is still recall.
 RECALLED = 0.9
 
@@ -21,6 +23,23 @@ class Capacity(NamedTuple):
 
     pairs: float
     censored: Literal["", "above", "below"]
+
+
+def accuracy_by_pairs(config: RunConfig, settings: Mapping[str, float]) -> dict[int, float]:
+    """Accuracy by number of pairs, from the test settings of a run that are MQAR; of several with as many pairs the
+    hardest counts.
+
+    Args:
+        config: the run's.
+        settings: accuracy by the name of a test setting.
+    """
+    tasks = config.data.test
+    curve: dict[int, float] = {}
+    for name, task in zip(setting_names(tasks), tasks, strict=True):
+        if task.name == "multiquery_ar" and name in settings:
+            accuracy = settings[name]
+            curve[task.num_kv_pairs] = min(accuracy, curve.get(task.num_kv_pairs, accuracy))
+    return curve
 
 
 def find_capacity(curve: Mapping[int, float], accuracy: float = RECALLED) -> Capacity | None:

@@ -12,7 +12,9 @@ from pydantic import model_validator
 from mqar_bench.basics.frozen import Frozen
 from mqar_bench.basics.machine.hardware import device_name
 from mqar_bench.basics.machine.software import git_state, package_versions
+from mqar_bench.basics.notebook import html_table, svg_curve
 from mqar_bench.config import RunConfig
+from mqar_bench.records.capacity import RECALLED, accuracy_by_pairs, find_capacity
 
 #: Version of the record's form. Earlier ones are read too (``records.upgrade``), later ones are refused.
 SCHEMA_VERSION = 4
@@ -105,6 +107,34 @@ class RunResult(Frozen):
     resumed: int = 0
     retries: tuple[str, ...] = ()
     screen: ScreenRecord | None = None
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What came of the run, as pairs of text: accuracy, capacity, state and time;
+        or what it failed of."""
+        rows = []
+        if self.error:
+            rows.append(("lost" if self.lost else "error", self.error.partition("\n")[0]))
+        if self.accuracy is not None:
+            rows.append(("accuracy", f"{self.accuracy:.3f}"))
+        if capacity := find_capacity(accuracy_by_pairs(self.config, self.settings)):
+            bound = {"above": "at least ", "below": "at most ", "": ""}[capacity.censored]
+            rows.append(("capacity", f"{bound}{capacity.pairs:.4g} pairs at {RECALLED}"))
+        if self.state_size is not None:
+            rows.append(("state", f"{self.state_size:,} elements"))
+        return [*rows, ("time", f"{self.seconds:.1f} s")]
+
+    def __repr__(self) -> str:
+        config, facts = self.config, ", ".join(f"{name} {text}" for name, text in self.facts())
+        return f"<RunResult {self.run_id} {self.status} {config.sweep}/{config.scale} {config.mixer}: {facts}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        config, guide = self.config, "validation" if self.config.data.validation else "test"
+        scored = [(f"accuracy on {name}", f"{accuracy:.3f}") for name, accuracy in self.settings.items()]
+        chart = svg_curve([epoch.accuracy for epoch in self.epochs], f"{guide} accuracy by epoch, from 0 to 1")
+        title = f"run {self.run_id}, {self.status}: {config.mixer}, {config.sweep} at {config.scale}"
+        return html_table(title, [*self.facts(), *scored, *config.facts()], chart)
 
 
 def provenance(device: torch.device, started_at: str) -> Provenance:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from mqar_bench.config import RunConfig, setting_names
-from mqar_bench.records.capacity import RECALLED, find_capacity, recalled_pairs
+from mqar_bench.config import RunConfig
+from mqar_bench.records.capacity import RECALLED, accuracy_by_pairs, find_capacity, recalled_pairs
 from mqar_bench.records.curves import guide_points, steps_tokens_to, training_points
 from mqar_bench.records.result import RunResult
 
@@ -129,13 +129,7 @@ def _options(config: RunConfig) -> dict[str, Any]:
 
 
 def _capacity(result: RunResult) -> dict[str, Any]:
-    """Of the test settings of MQAR; of several with as many pairs the hardest counts."""
-    tasks = result.config.data.test
-    curve: dict[int, float] = {}
-    for name, task in zip(setting_names(tasks), tasks, strict=True):
-        if task.name == "multiquery_ar" and name in result.settings:
-            accuracy = result.settings[name]
-            curve[task.num_kv_pairs] = min(accuracy, curve.get(task.num_kv_pairs, accuracy))
+    curve = accuracy_by_pairs(result.config, result.settings)
     found = find_capacity(curve)
     return {
         "capacity": found.pairs if found else None,

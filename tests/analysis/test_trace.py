@@ -2,6 +2,7 @@ import json
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -278,10 +279,14 @@ def test_a_run_that_diverges_is_said(cli):
 def test_figures_are_drawn_again_from_the_file_alone(cli, trace, monkeypatch):
     save_trace(trace, Path("trace.npz"))
     drawn = []
-    monkeypatch.setattr(plots, "draw", lambda *drawing: drawn.append(drawing) or [])
+
+    def make_figure(name, traces, columns):
+        return SimpleNamespace(save=lambda out: drawn.append((name, traces, out)) or [])
+
+    monkeypatch.setattr(plots, "make_figure", make_figure)
     assert cli("plot", "traces", "--trace", "trace.npz", "--out", "here").exit_code == 0
     assert cli("plot", "cache", "--trace", "trace.npz", "--trace", "trace.npz").exit_code == 0
-    assert [(name, len(traces), out) for name, traces, out, _ in drawn] == [
+    assert [(name, len(traces), out) for name, traces, out in drawn] == [
         ("traces", 1, Path("here")),
         ("cache", 2, Path("figures")),
     ]

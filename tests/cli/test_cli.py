@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -263,16 +264,16 @@ def test_results_formats(cli):
 def test_plot(cli, monkeypatch):
     drawn = []
 
-    def draw(name, frame, out, columns):
-        drawn.append((name, frame, out))
-        return [out / "grid.pdf"]
+    def make_figure(name, frame, columns):
+        drawn.append((name, frame))
+        return SimpleNamespace(save=lambda out: [out / "grid.pdf"])
 
-    monkeypatch.setattr(plots, "draw", draw)
+    monkeypatch.setattr(plots, "make_figure", make_figure)
     cli("run", "--base", "grid/demo/0")
     result = cli("plot", "grid", "--out", "figs")
     assert result.exit_code == 0 and result.stdout == "figs/grid.pdf\n"
     assert "note: 2 of 3 runs of grid at demo are not done" in result.stderr
-    name, frame, _ = drawn[0]
+    name, frame = drawn[0]
     assert name == "grid" and list(frame["run_id"]) == [tiny().run_id]
     cli("sweep", "grid", "--scale", "broken", "--executor", "inline")
     result = cli("plot", "grid")
@@ -283,7 +284,7 @@ def test_plot(cli, monkeypatch):
     for path in Path("results/grid-demo").iterdir():
         path.write_text(path.read_text().replace('"status": "done"', '"status": "failed"'))
     assert cli("plot", "grid").exit_code == 0 and set(drawn[-1][1]["scale"]) == {"broken"}  # the one with done runs
-    monkeypatch.setattr(plots, "draw", lambda *_: (_ for _ in ()).throw(ValueError("nothing to draw")))
+    monkeypatch.setattr(plots, "make_figure", lambda *_: (_ for _ in ()).throw(ValueError("nothing to draw")))
     assert cli("plot", "grid", "--scale", "demo").stderr.endswith("error: nothing to draw\n")
 
 

@@ -19,6 +19,7 @@ CASES = [
     ("mixers mixers.RAMNett", "module 'mixers' has no 'RAMNett'; did you mean 'RAMNet'?"),
     ("mixers torch.nn.Linear", "'torch.nn.Linear' must take d_model and layer_idx"),
     ("state-size --preset table3", "no preset named 'table3': did you mean 'table2'?"),
+    ("perf memory --json perf.json", "--json takes no file, it prints: --out perf.json writes one"),
     ("perf memry", "no case named 'memry': did you mean 'memory'?"),
     # options
     ("sweep", "Missing argument 'NAME|FILE'"),
@@ -104,7 +105,7 @@ CASES = [
     ("results", "no records: there is no folder results"),
     ("results --results file", "no records: there is no folder file"),
     ("plot fig3 --results folder", "in folder: there is none"),
-    ("perf memory --json folder", "cannot write folder: it is a folder"),
+    ("perf memory --out folder", "cannot write folder: it is a folder"),
 ]
 
 

@@ -22,7 +22,7 @@ def doctor(*words):
 
 def test_all_of_it_without_ray(tmp_path):
     results = tmp_path / "a" / "results"
-    result = doctor("--no-ray", "--results", results, "--format", "json")
+    result = doctor("--no-ray", "--results", results, "--json")
     found = json.loads(result.stdout)
     checks = {check["name"]: check for section in found["sections"] for check in section["checks"]}
     assert [check for check in checks.values() if check["mark"] == "FIX"] == [], result.stdout

@@ -33,7 +33,7 @@ def cli(monkeypatch, tmp_path):
 
 
 def test_all_cases_and_the_record(cli):
-    result = cli(*TINY, "--json", "out/perf.json")
+    result = cli(*TINY, "--out", "out/perf.json")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert [line for line in lines if line in CASES] == list(CASES)
@@ -73,7 +73,7 @@ def test_one_case_without_peers(cli):
 
 
 def test_the_reference_alone(cli):
-    result = cli("memory", *TINY, "--dtype", "bfloat16", "--no-peers", "--json", "perf.json")
+    result = cli("memory", *TINY, "--dtype", "bfloat16", "--no-peers", "--out", "perf.json")
     assert result.exit_code == 0, result.stderr
     record = PerfRecord.model_validate_json(Path("perf.json").read_text())
     assert record.engines == () and record.checks == ()
@@ -88,7 +88,7 @@ def test_a_wrong_engine_is_not_timed(cli, monkeypatch):
         return (o * (1 + 1e-4 * (backend != "reference")), state)
 
     monkeypatch.setattr(memory_case, "pdma", wrong)
-    result = cli("address", "memory", "step", *TINY, "--json", "perf.json")
+    result = cli("address", "memory", "step", *TINY, "--out", "perf.json")
     assert result.exit_code == 1
     error = result.stderr.splitlines()[-1]
     assert error.startswith(
@@ -129,7 +129,7 @@ def test_an_engine_that_breaks_ends_the_command(cli, monkeypatch):
         (("--engine", "triton", "--device", "cpu"), "--engine triton: "),
         (("--engine", "cuda"), "'--engine'"),
         (("--batch", "0"), "'--batch'"),
-        (("--json", ".", "--device", "cpu"), "cannot write .: it is a folder"),
+        (("--out", ".", "--device", "cpu"), "cannot write .: it is a folder"),
     ],
     ids=lambda w: " ".join(w) if isinstance(w, tuple) else "",
 )

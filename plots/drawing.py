@@ -1,0 +1,78 @@
+"""A figure that is drawn, and the numbers in it."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from plots.own import OwnFigure
+
+#: Dots an inch: of a file, and in a notebook.
+DPI, SHOWN_DPI = 300, 150
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its numbers; a notebook shows the picture.
+
+    Args:
+        name: what its files are called.
+        figure: matplotlib's.
+        table: the numbers in it, a row each.
+    """
+
+    name: str
+    figure: Figure
+    table: pd.DataFrame
+
+    def save(self, folder: Path | str) -> list[Path]:
+        """Write NAME.pdf, NAME.png, and NAME.csv with the numbers into a folder, which is made if missing.
+
+        The same records give the same bytes.
+
+        Returns:
+            the files written.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{self.name}.{kind}" for kind in ("pdf", "png", "csv")]
+        for path in paths[:2]:
+            # no date in the file
+            metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+            self.figure.savefig(path, dpi=DPI, metadata=metadata)
+        self.table.to_csv(paths[2], index=False)
+        return paths
+
+    def __repr__(self) -> str:
+        return f"<Drawing {self.name}: {len(self.table)} rows>"
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, dpi=SHOWN_DPI, format="png")
+        return buffer.getvalue()
+
+
+def make_drawing(module: ModuleType | OwnFigure, name: str, numbers: pd.DataFrame, columns: int) -> Drawing:
+    """The figure of a module from its numbers.
+
+    Raises:
+        ValueError: it comes in one width only.
+    """
+    draw = module.figure
+    if columns == 1:
+        figure = draw(numbers)
+    elif "columns" in inspect.signature(draw).parameters:
+        figure = draw(numbers, columns=columns)
+    else:
+        raise ValueError(f"the figure {name} comes in one width only: leave out --columns {columns}")
+    plt.close(figure)  # of pyplot's list, which a notebook would show again, and which would keep it for ever
+    return Drawing(name, figure, numbers)
