@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-#: Lines that name runs, at most.
-MOST = 8
-
 if TYPE_CHECKING:
     from mqar_bench.records.result import RunResult
     from mqar_bench.records.store import Store
 
 
-def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str) -> list[str]:
+def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str, most: int | None = None) -> list[str]:
     """Lines that name the runs of a sweep at a scale that failed, were stopped on the way or not begun; none if all are
     done. A model of which a screening has chosen a rate, or of which other seeds are done than the sweep's own, lacks
     nothing. Of a sweep that is none of ours (``sweeps``) only those are known that have left a record or a checkpoint.
@@ -23,6 +20,7 @@ def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str)
         records: there may be others among them.
         sweep: its name.
         scale: its scale.
+        most: lines that name runs, at most.
     """
     import sweeps
     from mqar_bench.launching.progress import list_runs
@@ -52,7 +50,7 @@ def left_out(store: Store, records: Iterable[RunResult], sweep: str, scale: str)
         return []
     lines = list_runs(list(known.values()), remarks)
     lines += [f"run {run_id}: stopped on the way, its checkpoint is there" for run_id in strangers]
-    if len(lines) > MOST:
+    if most is not None and len(lines) > most:
         more = f"and so on: `mqar-bench sweep {sweep} --scale {scale} --dry-run` names them all"
-        lines[MOST - 1 :] = [more if ours else f"and {len(lines) - MOST + 1} lines more"]
+        lines[most - 1 :] = [more if ours else f"and {len(lines) - most + 1} lines more"]
     return [f"{count} of {total} runs of {sweep} at {scale} are not done", *lines]

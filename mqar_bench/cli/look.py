@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from mqar_bench.records.result import RunResult
 
 
+#: Lines that name runs that a figure lacks, at most, for each sweep; a report names all.
+NAMED = 8
+
+
 @app.command(
     epilog="**Examples**\n\n"
     "mqar-bench plot fig3 --scale demo --out figures\n\n"
@@ -99,7 +103,7 @@ def plot(
         chosen = sorted({result.config.sweep for result in read_records(results, None, scale)})
     records, scale = _read_records(name, chosen, scale, results, files, own and plots.shows_screening(name))
     for one in chosen:
-        for line in left_out(Store(results), records, one, scale):
+        for line in left_out(Store(results), records, one, scale, most=NAMED):
             print(f"note: {line}", file=sys.stderr)
     records = _on_data(records, data) if data else records
     for what, count in Counter(what for result in records for what in result.config.ignored).items():
