@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from plots.axes import GRID, draw_line, size_axis
 from plots.lines import legend_beside, series
-from plots.select import select_points, tabulate
+from plots.select import join_ids, select_points, tabulate
 from plots.style import PAGE, RC
 
 SWEEPS = ("cost",)
@@ -38,7 +38,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         columns mixer, stack, state_size, device, threads, then tokens_per_second, the highest, and peak_memory_bytes,
-        the mean, each with _low and _high, and runs.
+        the mean, each with _low and _high, runs, and run_ids.
 
     Raises:
         ValueError: there is no finished run, or they are of different data.
@@ -54,7 +54,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                     f"{cost}_low": those[cost].min(),
                     f"{cost}_high": those[cost].max(),
                 }
-            rows.append(row | {"runs": len(those)})
+            rows.append(row | {"runs": len(those), "run_ids": join_ids(those)})
     return tabulate(rows, frame, SWEEPS[0])
 
 

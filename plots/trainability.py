@@ -42,7 +42,8 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         columns design, head_v_dim, recipe, slots (M), top_k (K), ratio (K * K / M: the slots that two random addresses
         share), train_top_k, steps_to_90 (median over seeds, where one that never gets there counts as the slowest;
         missing if the median is such a one), reached (seeds that got there), seeds, accuracy (mean), steps (of the
-        longest run), learning_rate, learning_rates, runs, failed, selected_on.
+        longest run), learning_rate, learning_rates, runs, failed, selected_on,
+        run_ids.
 
     Raises:
         ValueError: there is no finished run of RAM-Net, or they are of different data.
