@@ -18,6 +18,8 @@ import pandas as pd
 from mqar_bench.basics.modules import Place, is_own, locate
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mqar_bench.analysis.trace import Trace
     from plots.own import OwnFigure
 
@@ -118,23 +120,30 @@ def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[
     Raises:
         ValueError: no such figure, or it comes in one width only.
     """
-    module = _module(name)
-    draw_numbers = module.figure
-    if columns == 1:
-        figure = draw_numbers(numbers)
-    elif "columns" in inspect.signature(draw_numbers).parameters:
-        figure = draw_numbers(numbers, columns=columns)
-    else:
-        raise ValueError(f"the figure {name} comes in one width only: leave out --columns {columns}")
+    module, drawn = _module(name), figure(name, numbers, columns)
     out.mkdir(parents=True, exist_ok=True)
     stem = name if name in _PLOTS else module.name
     paths = [out / f"{stem}.{kind}" for kind in ("pdf", "png", "csv")]
     for path in paths[:2]:
         # no date in the file: the same records give the same bytes
         metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
-        figure.savefig(path, dpi=300, metadata=metadata)
+        drawn.savefig(path, dpi=300, metadata=metadata)
     numbers.to_csv(paths[2], index=False)
     return paths
+
+
+def figure(name: str, numbers: pd.DataFrame, columns: int = 1) -> Figure:
+    """The matplotlib figure of what ``table`` has given.
+
+    Raises:
+        ValueError: no such figure, or it comes in one width only.
+    """
+    draw_numbers = _module(name).figure
+    if columns == 1:
+        return draw_numbers(numbers)
+    if "columns" not in inspect.signature(draw_numbers).parameters:
+        raise ValueError(f"the figure {name} comes in one width only: leave out --columns {columns}")
+    return draw_numbers(numbers, columns=columns)
 
 
 def _module(name: str) -> ModuleType | OwnFigure:

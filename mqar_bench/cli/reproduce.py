@@ -67,8 +67,9 @@ def reproduce(
 ) -> None:
     """Reproduce figures from nothing: their sweeps, the drawings, and a report that answers the paper's claims.
 
-    Sweeps resume as `mqar-bench sweep` does. Figures go to RESULTS/figures, the report to RESULTS/REPORT.md:
-    protocol, deviations from the paper, every number, and each claim with its evidence, also where it does not hold.
+    Sweeps resume as `mqar-bench sweep` does. Figures go to RESULTS/figures, the report to RESULTS/REPORT.md, and as a
+    page to RESULTS/report.html (see `mqar-bench report`): protocol, deviations from the paper, every number, and each
+    claim with its evidence, also where it does not hold.
     """
     import plots
     from mqar_bench.basics.errors import UsageError
@@ -116,10 +117,19 @@ def _report(store: Store, wanted: list[str], scale: str) -> None:
     from mqar_bench.analysis.report.markdown import write_report
     from mqar_bench.cli.sections import find_sections, of_scale
     from mqar_bench.records.store import write_file
+    from plots.page import find_missing, write_page
+    from plots.page.libraries import INSTALL
 
-    sections = find_sections(store, of_scale(store.results()[0], scale), wanted, scale)
+    entries = of_scale(store.best(store.entries([])), scale)
+    sections = find_sections(store, entries, wanted, scale)
     for section in sections:
         plots.save(section.name, section.table, store.root / "figures" / scale)
     path = store.root / "REPORT.md"
     write_file(path, write_report(sections, scale).encode())
+    print(path)
+    if missing := find_missing():
+        print(f"report.html is left out, which needs {missing}: {INSTALL}", file=sys.stderr)
+        return
+    path = store.root / "report.html"
+    write_file(path, write_page(sections, entries, scale, store.root))
     print(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mqar_bench.analysis.report.claims import Claim
     from mqar_bench.analysis.report.section import Section
     from mqar_bench.records.result import RunResult
-    from mqar_bench.records.store import Store
+    from mqar_bench.records.store import Entry, Store
 
 
 def check_figures(names: Sequence[str]) -> None:
@@ -29,19 +29,19 @@ def check_figures(names: Sequence[str]) -> None:
             raise UsageError(f"no figure named {name!r} to report{hint(name, plots.names())}")
 
 
-def of_scale(records: Sequence[RunResult], scale: str) -> list[RunResult]:
+def of_scale(entries: Iterable[Entry], scale: str) -> list[Entry]:
     """The records at a scale, with the short runs of its screenings."""
     from mqar_bench.launching.screen import SUFFIX
 
-    return [r for r in records if r.config.scale in (scale, scale + SUFFIX)]
+    return [entry for entry in entries if entry.result.config.scale in (scale, scale + SUFFIX)]
 
 
-def find_sections(store: Store, records: Sequence[RunResult], wanted: Sequence[str], scale: str) -> list[Section]:
+def find_sections(store: Store, entries: Iterable[Entry], wanted: Sequence[str], scale: str) -> list[Section]:
     """The sections of figures that have something to draw; the others are named on standard error.
 
     Args:
         store: where traces and checkpoints lie.
-        records: all of its records at that scale (``of_scale``).
+        entries: all of its records at that scale (``of_scale``).
         wanted: figures.
         scale: of the runs.
 
@@ -50,6 +50,7 @@ def find_sections(store: Store, records: Sequence[RunResult], wanted: Sequence[s
     """
     from mqar_bench.basics.errors import UsageError
 
+    records = [entry.result for entry in entries]
     sections = [section for name in wanted if (section := _section(store, records, name, scale)) is not None]
     if not sections:
         raise UsageError(f"nothing to report: no run of {', '.join(wanted)} at scale {scale} is done in {store.root}")
