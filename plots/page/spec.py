@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from plots.axes import count, is_rising
+from plots.axes import is_rising
 from plots.select import parse_seeds
 
 #: Matplotlib's markers, as plotly names them.
@@ -229,7 +229,7 @@ def line_of_points(
         more: of ``Series``.
     """
     lows, highs = (points[column] for column in (low or f"{y}_low", high or f"{y}_high"))
-    places = at or [f"{count(value)} elements" for value in x]
+    places = at or [f"{value:,} elements" for value in x]
     says = []
     for place, row, least, most in zip(places, points.to_dict("records"), lows, highs, strict=True):
         reach = f" ({what.format(least)} to {what.format(most)})" if least < most else ""

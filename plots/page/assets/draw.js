@@ -105,7 +105,7 @@ class Figure {
     this.near = true;
     for (const each of this.plots) {
       each.width = each.plot.clientWidth;
-      const traces = toTraces(each.panel).map((trace) => ({ ...trace, visible: !this.hidden.has(trace.key) }));
+      const traces = toTraces(each.panel, isNarrow(each.width)).map((trace) => ({ ...trace, visible: !this.hidden.has(trace.key) }));
       Plotly.react(each.plot, traces, toLayout(each.panel, each.width, this.drawing.small), CONFIG);
       if (each.ready) continue;
       each.ready = true;

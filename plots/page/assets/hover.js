@@ -11,20 +11,27 @@ const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const records = read("records");
 const number = (value, digits = 3) => (value === null || value === undefined ? "none" : value.toFixed(digits));
 
-const runLine = (id) => {
-  const run = records.runs[id];
-  if (!run) return `${id}: its record is not on this page`;
-  const end = run.status === "done" ? `accuracy ${number(run.accuracy, 4)}` : run.status;
-  return `${id.slice(0, 8)}: seed ${run.seed}, ${end}, rate ${Number(run.rate.toPrecision(4))}`;
-};
+const showRate = (rate) => `learning rate ${Number(rate.toPrecision(4))}`;
+
+// The runs of a point, a line each; their learning rate once, where they have it in common.
+function runLines(ids) {
+  const rates = new Set(ids.map((id) => records.runs[id]?.rate));
+  const lines = ids.slice(0, MOST_LISTED).map((id) => {
+    const run = records.runs[id];
+    if (!run) return `${id}: its record is not on this page`;
+    const end = run.status === "done" ? `accuracy ${number(run.accuracy, 4)}` : run.status;
+    return `${id.slice(0, 8)}: seed ${run.seed}, ${end}${rates.size > 1 ? `, ${showRate(run.rate)}` : ""}`;
+  });
+  if (ids.length > MOST_LISTED) lines.push(`and ${ids.length - MOST_LISTED} more`);
+  const [rate] = rates;
+  return rates.size === 1 && rate !== undefined ? [showRate(rate), ...lines] : lines;
+}
 
 const tip = document.getElementById("tip");
 const MOST_LISTED = 12;
 
 function showTip(says, runs, x, y) {
-  const listed = runs.slice(0, MOST_LISTED).map((id) => make("li", {}, runLine(id)));
-  if (runs.length > MOST_LISTED) listed.push(make("li", {}, `and ${runs.length - MOST_LISTED} more`));
-  tip.replaceChildren(make("b", {}, says), make("ul", {}, ...listed));
+  tip.replaceChildren(make("b", {}, says), make("ul", {}, ...runLines(runs).map((line) => make("li", {}, line))));
   tip.hidden = false;
   const { width, height } = tip.getBoundingClientRect();
   const [right, bottom] = [document.documentElement.clientWidth - 6, innerHeight - 6];

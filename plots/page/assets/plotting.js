@@ -6,6 +6,8 @@ const all = (list, value) => list.map(() => value);
 // Text that Plotly takes for no markup, but for line breaks.
 const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/\n/g, "<br>");
 
+const isNarrow = (width) => width < 480;
+
 // Words in lines of about so many characters.
 function wrap(text, most) {
   const lines = [""];
@@ -18,7 +20,7 @@ function wrap(text, most) {
 }
 
 const LETTER = 6; // pixels
-const nameLines = (axis, width) => axis.ticks.map(([at, text]) => [at, wrap(text, Math.max(12, (width * 0.36) / LETTER))]);
+const nameLines = (axis, width) => axis.ticks.map(([at, text]) => [at, wrap(text, Math.max(12, width / LETTER))]);
 
 function toAxis(axis, narrow, many) {
   const { ink, grid, dim } = theme();
@@ -86,17 +88,23 @@ function lineTraces(line) {
   return traces;
 }
 
-// A heat map as bars, a bar a cell, so that it stays a drawing and each cell can be hatched.
-const cellTraces = (cells) => [{
-  ...HOVER, type: "bar", points: true, x: cells.map((c) => c.x), y: all(cells, 0.96), base: cells.map((c) => c.y - 0.48),
-  width: all(cells, 0.96), text: cells.map((c) => plain(c.text)), textposition: "inside", insidetextanchor: "middle",
-  textangle: 0, constraintext: "none", textfont: { color: cells.map((c) => c.ink), size: 11 }, says: cells.map((c) => c.says),
-  runs: cells.map((c) => c.runs), cliponaxis: false,
-  marker: {
-    color: cells.map((c) => c.color), line: { width: 0 },
-    pattern: { shape: cells.map((c) => (c.hatched ? "/" : "")), bgcolor: cells.map((c) => c.color), fgcolor: all(cells, "#999999"), size: 7, solidity: 0.15 },
-  },
-}];
+// A heat map as bars, a bar a cell, so that it stays a drawing; and over those that are hatched, their hatching.
+function cellTraces(cells, narrow) {
+  const bars = (some) => ({
+    type: "bar", x: some.map((c) => c.x), y: all(some, 0.96), base: some.map((c) => c.y - 0.48), width: all(some, 0.96),
+  });
+  const hatched = cells.filter((c) => c.hatched);
+  const shape = { pattern: { shape: "/", fgcolor: "#999999", bgcolor: "rgba(0,0,0,0)", size: 7, solidity: 0.15 }, color: "rgba(0,0,0,0)", line: { width: 0 } };
+  return [
+    {
+      ...HOVER, ...bars(cells), points: true, text: cells.map((c) => plain(c.text)), textposition: "inside",
+      insidetextanchor: "middle", textangle: 0, constraintext: "none", says: cells.map((c) => c.says),
+      textfont: { color: cells.map((c) => c.ink), size: narrow ? 10 : 11 }, runs: cells.map((c) => c.runs),
+      marker: { color: cells.map((c) => c.color), line: { width: 0 } },
+    },
+    ...(hatched.length ? [{ ...bars(hatched), hoverinfo: "skip", marker: shape }] : []),
+  ];
+}
 
 // How a run learnt: a thick line for what was scored after its epochs, a thin one for training, a dot at 0.9.
 function curveTraces(curve) {
@@ -142,20 +150,20 @@ function ruleTraces(rule, panel) {
   return [trace, word];
 }
 
-const toTraces = (panel) => [
+const toTraces = (panel, narrow) => [
   ...(panel.rules || []).flatMap((rule) => ruleTraces(rule, panel)),
-  ...(panel.cells ? cellTraces(panel.cells) : []),
+  ...(panel.cells ? cellTraces(panel.cells, narrow) : []),
   ...(panel.curves || []).flatMap(curveTraces),
   ...[...(panel.series || [])].reverse().flatMap(lineTraces), // the first of the legend lies on top
 ].map((trace) => ({ type: "scatter", showlegend: false, ...trace }));
 
 function toLayout(panel, width, small) {
-  const narrow = width < 480;
+  const narrow = isNarrow(width);
   const { ink } = theme();
-  const up = panel.y.names ? { ...panel.y, ticks: nameLines(panel.y, width) } : panel.y;
+  const up = panel.y.names ? { ...panel.y, ticks: nameLines(panel.y, width * (panel.cells ? 0.2 : 0.36)) } : panel.y;
   const lines = panel.y.names ? Math.max(...up.ticks.map(([, text]) => text.split("\n").length)) : 1;
   return {
-    xaxis: { ...toAxis(panel.x, narrow, !small && !narrow), showgrid: !panel.cells }, yaxis: { ...toAxis(up, narrow, true), showgrid: !panel.cells }, width, barmode: "overlay",
+    xaxis: { ...toAxis(panel.x, narrow, !small && !narrow), ...(panel.cells ? { showgrid: false, tickangle: 0 } : {}) }, yaxis: { ...toAxis(up, narrow, true), showgrid: !panel.cells }, width, barmode: "overlay",
     height: Math.max(panel.height || 360, panel.y.names ? 90 + up.ticks.length * (13 * lines + 7) : 0), margin: { l: 48, r: 14, t: 10, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink, family: "system-ui, sans-serif" }, hovermode: "closest",
     hoverdistance: 14, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", showlegend: false,

@@ -67,7 +67,7 @@ function drawLearning(id) {
   Object.assign(layout, {
     showlegend: true, legend: { orientation: "h", y: -0.22, x: 0, font: { size: 11, color: ink } }, hovermode: "x unified",
     hoverlabel: { bgcolor: theme().paper, font: { color: ink } }, margin: { l: 48, r: 48, t: 10, b: 40 },
-    yaxis2: { ...toAxis({ title: "Loss" }, false, true), overlaying: "y", side: "right", rangemode: "tozero", showgrid: false },
+    yaxis2: { ...toAxis({ title: "Loss" }, false, true), overlaying: "y", tickmode: "auto", side: "right", rangemode: "tozero", showgrid: false },
   });
   Plotly.react(place, traces, layout, CONFIG);
 }

@@ -17,9 +17,10 @@ function luminance(parts) {
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
-// A colour of print as it is, or on dark paper with as much white in it as a contrast of 3.5 takes.
+// A colour of print as it is; on dark paper black is ink, and others have as much white in them as a contrast of 3.5 takes.
 function shown(color) {
   if (!isDark() || !/^#[0-9a-f]{6}$/i.test(color)) return color || theme().dim;
+  if (color === "#000000") return theme().ink;
   const [parts, paper] = [channels(color), luminance(channels(theme().paper))];
   for (let white = 0; white <= 1; white += 0.05) {
     const mixed = parts.map((part) => Math.round(part + (255 - part) * white));
