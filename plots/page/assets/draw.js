@@ -51,6 +51,9 @@ function sign(kind) {
   return svg(12, ...parts[kind]);
 }
 
+// Pixels of a panel on paper, alone and of two beside one another; page.css has the same.
+const PRINTED = [660, 325];
+
 class Figure {
   constructor(place, drawing) {
     Object.assign(this, { place, drawing, hidden: new Set(), plots: [], near: false });
@@ -104,7 +107,7 @@ class Figure {
   draw() {
     this.near = true;
     for (const each of this.plots) {
-      each.width = each.plot.clientWidth;
+      each.width = printing ? PRINTED[this.drawing.small ? 1 : 0] : each.plot.clientWidth;
       const traces = toTraces(each.panel, isNarrow(each.width)).map((trace) => ({ ...trace, visible: !this.hidden.has(trace.key) }));
       Plotly.react(each.plot, traces, toLayout(each.panel, each.width, this.drawing.small), CONFIG);
       if (each.ready) continue;

@@ -174,17 +174,20 @@ def test_what_a_record_says_is_text(page, made):
 
 @pytest.mark.parametrize("width", [320, 360, 800])
 def test_nothing_is_wider_than_a_phone(page, width):
-    device = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": width < 600}
+    device = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
     until(page, "return document.querySelector('#fig3 .main-svg').clientWidth < arguments[0]", width)
     wide = "const root = document.documentElement; return root.scrollWidth - root.clientWidth"
     assert page.execute_script("return document.documentElement.clientWidth") == width
+    page.execute_script("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     for name in page.execute_script("return [...document.querySelectorAll('section')].map((each) => each.id)"):
         show(page, f"#{name}")
     assert page.execute_script(wide) == 0
     click(page, "#runs tbody a")
     record_title(page)
-    assert page.execute_script("const d = document.getElementById('record'); return d.scrollWidth - d.clientWidth") == 0
+    box = "const d = document.getElementById('record'), {left, right} = d.getBoundingClientRect();"
+    left, right, over = page.execute_script(f"{box} return [left, right, d.scrollWidth - d.clientWidth]")
+    assert left >= 0 and right <= width and over == 0
 
 
 def test_dark_mode_is_dark_and_paper_is_white(page):
