@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "describe",
     "draw",
+    "draw_numbers",
     "make_figure",
     "names",
     "save",
@@ -129,9 +130,7 @@ def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[
     Raises:
         ValueError: no such figure, or it comes in one width only.
     """
-    from plots.drawing import make_drawing
-
-    return make_drawing(_module(name), _stem(name), numbers, columns).save(out)
+    return draw_numbers(name, numbers, columns).save(out)
 
 
 def make_figure(name: str, data: pd.DataFrame | list[Trace], columns: int = 1) -> Drawing:
@@ -146,14 +145,19 @@ def make_figure(name: str, data: pd.DataFrame | list[Trace], columns: int = 1) -
     Raises:
         ValueError: no such figure, nothing in ``data`` to draw, or it comes in one width only.
     """
+    return draw_numbers(name, table(name, data), columns)
+
+
+def draw_numbers(name: str, numbers: pd.DataFrame, columns: int = 1) -> Drawing:
+    """The figure of what ``table`` has given.
+
+    Raises:
+        ValueError: no such figure, or it comes in one width only.
+    """
     from plots.drawing import make_drawing
 
-    return make_drawing(_module(name), _stem(name), table(name, data), columns)
-
-
-def _stem(name: str) -> str:
-    """What the files of a figure are called."""
-    return name if name in _PLOTS else _module(name).name
+    module = _module(name)
+    return make_drawing(module, name if name in _PLOTS else module.name, numbers, columns)
 
 
 def _module(name: str) -> ModuleType | OwnFigure:

@@ -23,7 +23,7 @@ RATES = (16, 64, 256)
 COLUMNS = [
     "mixer", "stack", "state_size", "active_state_size", "capacity", "low", "high", "censored", "seeds", "solved",
     "converged", "guide_accuracy", "recalled_pairs", "capacity_seeds", "learning_rate", "learning_rates", "edge",
-    "runs", "failed", "selected_on",
+    "runs", "failed", "selected_on", "run_ids",
 ]  # fmt: skip
 
 

@@ -15,16 +15,17 @@ from plots.style import SMALL
 HEAT = "cividis"
 
 
-def write_cells(ax: Axes, shade: NDArray[np.float64], texts: Sequence[Sequence[str]]) -> None:
-    """Print a text in each cell of an ``imshow`` of ``shade`` (0 to 1), and white lines between the cells.
+def ink(shade: float) -> str:
+    """Of the text in a cell: white on dark ones and black elsewhere, also where ``shade`` is NaN."""
+    dark = not np.isnan(shade) and float(np.mean(matplotlib.colormaps[HEAT](shade)[:3])) < 0.45
+    return "white" if dark else "black"
 
-    Text is white on dark cells and black elsewhere, also where ``shade`` is NaN and the cell has no colour.
-    """
-    colors = matplotlib.colormaps[HEAT]
+
+def write_cells(ax: Axes, shade: NDArray[np.float64], texts: Sequence[Sequence[str]]) -> None:
+    """Print a text in each cell of an ``imshow`` of ``shade`` (0 to 1), and white lines between the cells."""
     for i, row in enumerate(texts):
         for j, text in enumerate(row):
-            dark = not np.isnan(shade[i, j]) and float(np.mean(colors(float(shade[i, j]))[:3])) < 0.45
-            ax.text(j, i, text, ha="center", va="center", fontsize=SMALL, color="white" if dark else "black")
+            ax.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=ink(float(shade[i, j])))
     ax.set_xticks(np.arange(shade.shape[1] + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(shade.shape[0] + 1) - 0.5, minor=True)
     ax.grid(which="minor", color="white", linewidth=0.8)

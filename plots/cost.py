@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from plots.axes import GRID, draw_line, size_axis
 from plots.lines import legend_beside, series
-from plots.select import select_points, tabulate
+from plots.select import join_ids, select_points, tabulate
 from plots.style import PAGE, RC
 
 SWEEPS = ("cost",)
@@ -20,7 +20,7 @@ ROW = 2.1
 
 #: What is drawn: the column, a divisor, the label of the axis, and what stands for the runs: whatever else a machine
 #: does slows a run down, and nothing speeds it up.
-_COSTS = {
+COSTS = {
     "tokens_per_second": (1e3, "Training (1000 tokens/s)", "max"),
     "peak_memory_bytes": (2**20, "Peak memory (MiB)", "mean"),
 }
@@ -38,7 +38,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         columns mixer, stack, state_size, device, threads, then tokens_per_second, the highest, and peak_memory_bytes,
-        the mean, each with _low and _high, and runs.
+        the mean, each with _low and _high, runs, and run_ids.
 
     Raises:
         ValueError: there is no finished run, or they are of different data.
@@ -46,15 +46,15 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for point in select_points(frame, ["mixer", "stack", "state_size"]):
         runs = point.runs[point.runs["variant"] == point.chosen["variant"].iloc[0]]
-        for (device, threads), those in runs.dropna(subset=list(_COSTS)).groupby(["device", "threads"]):
+        for (device, threads), those in runs.dropna(subset=list(COSTS)).groupby(["device", "threads"]):
             row = point.at | {"device": device, "threads": threads}
-            for cost, (_, _, statistic) in _COSTS.items():
+            for cost, (_, _, statistic) in COSTS.items():
                 row |= {
                     cost: those[cost].agg(statistic),
                     f"{cost}_low": those[cost].min(),
                     f"{cost}_high": those[cost].max(),
                 }
-            rows.append(row | {"runs": len(those)})
+            rows.append(row | {"runs": len(those), "run_ids": join_ids(those)})
     return tabulate(rows, frame, SWEEPS[0])
 
 
@@ -67,7 +67,7 @@ def figure(points: pd.DataFrame) -> Figure:
         fig, axes = plt.subplots(len(machines), 2, figsize=size, squeeze=False, layout="constrained")
         for row, (device, threads) in zip(axes, machines.itertuples(index=False), strict=True):
             there = points[(points["device"] == device) & (points["threads"] == threads)]
-            for ax, (cost, (unit, label, _)) in zip(row, _COSTS.items(), strict=True):
+            for ax, (cost, (unit, label, _)) in zip(row, COSTS.items(), strict=True):
                 for line in lines:
                     those = line.of(there).sort_values("state_size")
                     if those.empty:  # a line without points would still have its place in the layout, at the origin

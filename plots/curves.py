@@ -94,7 +94,7 @@ def _panel(ax: Axes, line: Line, points: pd.DataFrame) -> None:
     for _, run in points.groupby("run_id", sort=False):
         first = run.iloc[0]
         place = sizes.index(first["state_size"]) / (len(sizes) - 1) if len(sizes) > 1 else 1.0
-        look: dict[str, Any] = {"color": _shade(line.look["color"], place), "zorder": 2 + place, "clip_on": False}
+        look: dict[str, Any] = {"color": shade(line.look["color"], place), "zorder": 2 + place, "clip_on": False}
         look["linestyle"] = line.look.get("linestyle", "-")
         trained, scored = (run[part] for part in (run["part"] == "training", run["part"] != "training"))
         trained = trained.dropna(subset="epoch_accuracy")
@@ -112,10 +112,11 @@ def _alone(points: pd.DataFrame) -> Mapping[str, Any]:
     return {"marker": "_", "markersize": 5} if len(points) == 1 else {}
 
 
-def _shade(color: str, share: float) -> tuple[float, ...]:
+def shade(color: str, share: float) -> tuple[float, float, float]:
     """A colour on white: ``PALEST`` of it at a share of 0, all of it at 1."""
     alpha = PALEST + (1 - PALEST) * share
-    return tuple(alpha * part + 1 - alpha for part in to_rgb(color))
+    red, green, blue = (alpha * part + 1 - alpha for part in to_rgb(color))
+    return red, green, blue
 
 
 def _legend(points: pd.DataFrame) -> list[Line2D]:

@@ -10,7 +10,7 @@ from plots import fig3
 from plots.axes import accuracy_axis, count, draw_line, value_axis
 from plots.lines import legend_beside, series
 from plots.per_setting import common_size, octaves, parse_setting
-from plots.select import SETTING, over_seeds, select_points, tabulate
+from plots.select import SETTING, join_ids, over_seeds, select_points, tabulate
 from plots.style import COLUMN, RC, WIDTHS
 
 SWEEPS = fig3.SWEEPS
@@ -27,7 +27,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         columns mixer, stack, state_size, common_size, setting, pairs, length, accuracy with _low, _high and _seeds,
-        seeds, learning_rate, selected_on.
+        seeds, learning_rate, selected_on, run_ids.
 
     Raises:
         ValueError: there is no finished run, they are of different data, or no setting says its pairs.
@@ -49,7 +49,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                     | {"common_size": common, "setting": setting, "pairs": pairs, "length": length}
                     | over_seeds("accuracy", chosen[column].dropna())
                     | {"seeds": chosen["seed"].nunique(), "learning_rate": chosen["learning_rate"].iloc[0]}
-                    | {"selected_on": chosen["guided_by"].iloc[0]}
+                    | {"selected_on": chosen["guided_by"].iloc[0], "run_ids": join_ids(chosen)}
                 )
     curves = tabulate(rows, frame, SWEEPS[0]).sort_values(["mixer", "stack", "pairs", "length"], kind="stable")
     return curves.drop_duplicates(["mixer", "stack", "pairs"]).reset_index(drop=True)

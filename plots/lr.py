@@ -22,7 +22,7 @@ SWEEPS = fig3.SWEEPS
 SCREENING = True
 
 #: Of lines, the smallest state first.
-_MARKERS = "osD^vP*X"
+MARKERS = "osD^vP*X"
 _EDGE = "#D55E00"
 
 
@@ -79,7 +79,7 @@ def _panel(ax: Axes, line: Line, points: pd.DataFrame) -> None:
     colors = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.0, max(2, len(sizes))))
     for i, size in enumerate(sizes):
         those = points[points["state_size"] == size].sort_values("learning_rate")
-        look = {"color": colors[i], "marker": _MARKERS[i % len(_MARKERS)], "label": count(size)}
+        look = {"color": colors[i], "marker": MARKERS[i % len(MARKERS)], "label": count(size)}
         look["markersize"] = max(2.5, 4.5 - 0.6 * i)  # what lies on the same spot is seen
         draw_line(ax, those["learning_rate"], those, **look)
         for best in those[those["best"]].itertuples():

@@ -100,11 +100,17 @@ def figure(points: pd.DataFrame, panels: Mapping[str, Panel]) -> Figure:
     return fig
 
 
+def by_capacity(points: pd.DataFrame) -> bool:
+    """Whether a panel shows capacity: where a model has one within what was tested."""
+    known = "capacity" in points and points["capacity"].notna().all()
+    return bool(known and (points["censored"] == "").any())
+
+
 def _draw(ax: Axes, points: pd.DataFrame, panel: Panel) -> None:
     designs = list(points["design"].drop_duplicates())
     names = list(points["line"].drop_duplicates())
     _AXES[panel.axis](ax, points["value"])
-    by_capacity = "capacity" in points and points["capacity"].notna().all() and (points["censored"] == "").any()
+    capacities = by_capacity(points)
     for line, design in points[["line", "design"]].drop_duplicates().itertuples(index=False):
         color, marker = SERIES[names.index(line) % len(SERIES)]
         look: dict[str, Any] = {"color": color, "marker": marker}
@@ -112,16 +118,16 @@ def _draw(ax: Axes, points: pd.DataFrame, panel: Panel) -> None:
             look |= {"linestyle": "--", "markerfacecolor": "white"}
         label = ", ".join(filter(None, [line, design if len(designs) > 1 else ""]))
         those = points[(points["line"] == line) & (points["design"] == design)]
-        if by_capacity:
+        if capacities:
             draw_capacity(ax, those["value"], those, label=label, **look)
         else:
             draw_line(ax, those["value"], those, label=label, **look)
-    if by_capacity:
+    if capacities:
         capacity_axis(ax, points)
         ax.grid(**GRID)
     else:
         accuracy_axis(ax)
-    ax.set_ylabel("Capacity (pairs)" if by_capacity else "MQAR accuracy")
+    ax.set_ylabel("Capacity (pairs)" if capacities else "MQAR accuracy")
     ax.set_xlabel(panel.xlabel)
     title = f"RAM-Net {designs[0]}".rstrip() if len(designs) == 1 else "RAM-Net"
     ax.legend(

@@ -35,7 +35,8 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         columns mixer, stack, state_size, common_size, setting, pairs and length (missing where the setting's name does
-        not say), accuracy (mean over seeds), seeds, learning_rate, learning_rates, runs, selected_on.
+        not say), accuracy (mean over seeds), seeds, learning_rate, learning_rates, runs, selected_on,
+        run_ids.
 
     Raises:
         ValueError: there is no finished run, or they are of different data.
@@ -54,7 +55,10 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
                 {name: nearest[name] for name in ("mixer", "stack", "state_size")}
                 | {"common_size": common, "setting": setting, "pairs": pairs}
                 | {"length": length, "accuracy": nearest[column]}
-                | {c: nearest[c] for c in ("seeds", "learning_rate", "learning_rates", "runs", "selected_on")}
+                | {
+                    c: nearest[c]
+                    for c in ("seeds", "learning_rate", "learning_rates", "runs", "selected_on", "run_ids")
+                }
             )
     cells = pd.DataFrame(rows).astype({"pairs": "Int64", "length": "Int64"})
     return cells.sort_values(["mixer", "stack", "pairs", "length", "setting"], ignore_index=True)

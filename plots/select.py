@@ -84,7 +84,8 @@ def summarise(point: Point) -> dict[str, Any]:
     the mean is then a bound), recalled_pairs; seeds, guide_accuracy (on what guides training), solved (the share that
     got to 0.9 there), converged (whether the last fifth of training gained no more than 0.02 there), learning_rate (the
     best), learning_rates (how many were tried), edge (whether it is the lowest or highest of them), variants (models
-    that compete), runs, failed, selected_on, and the mean accuracy on each setting. What runs do not have is missing.
+    that compete), runs, failed, selected_on, run_ids (of the best's seeds, as text), and the mean accuracy on each
+    setting. What runs do not have is missing.
     """
     _, runs, chosen, failed = point
     rates = runs.loc[runs["variant"] == chosen["variant"].iloc[0], "learning_rate"]
@@ -103,6 +104,7 @@ def summarise(point: Point) -> dict[str, Any]:
         "runs": len(runs),
         "failed": failed,
         "selected_on": chosen["guided_by"].iloc[0],
+        "run_ids": join_ids(chosen),
         **{str(name): value for name, value in chosen.filter(regex=SETTING).mean().items()},
     }
 
@@ -110,6 +112,11 @@ def summarise(point: Point) -> dict[str, Any]:
 def parse_seeds(text: str) -> list[float]:
     """The values in a column ``_seeds``."""
     return [float(value) for value in text.split()]
+
+
+def join_ids(runs: pd.DataFrame) -> str:
+    """The runs behind a point, a column of its table."""
+    return " ".join(runs["run_id"])
 
 
 def over_seeds(name: str, values: pd.Series) -> dict[str, Any]:

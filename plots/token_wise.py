@@ -42,7 +42,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         columns slots (M), top_k (K), recipe (``WHOLE``, or what it lacks), seed, steps_to_90 (missing: never),
-        accuracy (final), steps, learning_rate; the whole recipe first.
+        accuracy (final), steps, learning_rate, run_id; the whole recipe first.
 
     Raises:
         ValueError: there is no finished run of RAM-Net, or they are of different data.
@@ -51,7 +51,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     check_data(runs)
     rows = [
         {"slots": run["slots"], "top_k": run["top_k"], "recipe": _recipe(run)}
-        | {name: run[name] for name in ("seed", "steps_to_90", "accuracy", "steps", "learning_rate")}
+        | {name: run[name] for name in ("seed", "steps_to_90", "accuracy", "steps", "learning_rate", "run_id")}
         for run in runs.to_dict("records")
     ]
     points = tabulate(rows, frame, SWEEPS[0])

@@ -42,7 +42,8 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
         columns design, head_v_dim, recipe, slots (M), top_k (K), ratio (K * K / M: the slots that two random addresses
         share), train_top_k, steps_to_90 (median over seeds, where one that never gets there counts as the slowest;
         missing if the median is such a one), reached (seeds that got there), seeds, accuracy (mean), steps (of the
-        longest run), learning_rate, learning_rates, runs, failed, selected_on.
+        longest run), learning_rate, learning_rates, runs, failed, selected_on,
+        run_ids.
 
     Raises:
         ValueError: there is no finished run of RAM-Net, or they are of different data.
@@ -119,7 +120,7 @@ def _heat_map(ax: Axes, cells: pd.DataFrame, recipe: str, everything: pd.DataFra
             ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor="#EEEEEE", edgecolor="#999999", hatch="////"))
             texts[i][j] = share if reached else "never"
         else:
-            shade[i, j] = _speed(steps, everything)
+            shade[i, j] = speed(steps, everything)
             texts[i][j] = f"{steps:.0f}" + (f"\n{share}" if reached < seeds else "")
     ax.imshow(shade, aspect="auto", vmin=0, vmax=1, cmap=HEAT)
     write_cells(ax, shade, texts)
@@ -127,10 +128,15 @@ def _heat_map(ax: Axes, cells: pd.DataFrame, recipe: str, everything: pd.DataFra
     ax.set_yticks(range(len(slots)), slots)
 
 
-def _speed(steps: float, everything: pd.DataFrame) -> float:
+def speed(steps: float, everything: pd.DataFrame) -> float:
     """From 1 for the fastest of all to 0.2 for one that takes all steps, in octaves."""
     fastest, slowest = everything["steps_to_90"].min(), everything["steps"].max()
     return 1 - 0.8 * float(np.log2(steps / fastest) / np.log2(slowest / fastest)) if slowest > fastest else 1.0
+
+
+def height_of_never(slots: int, recipe: str, every: list[int], most: int) -> float:
+    """Above the line, where what never gets there lies: a height of its own for each M and recipe."""
+    return most * (1.1 + 0.07 * (2 * every.index(slots) + RECIPES.index(recipe)))
 
 
 def _against_ratio(ax: Axes, cells: pd.DataFrame, everything: pd.DataFrame) -> None:
@@ -141,14 +147,13 @@ def _against_ratio(ax: Axes, cells: pd.DataFrame, everything: pd.DataFrame) -> N
             part = cells[(cells["slots"] == m) & (cells["recipe"] == recipe)]
             if part.empty:  # a line without points would still have its place in the layout, at the origin
                 continue
-            # what never gets there lies above the line, at a height of its own for each M and recipe
-            above = most * (1.1 + 0.07 * (2 * slots.index(m) + RECIPES.index(recipe)))
+            above = height_of_never(m, recipe, slots, most)
             ax.plot(
                 part["ratio"],
                 part["steps_to_90"].fillna(above),
                 linestyle="none",
                 clip_on=False,
-                **_look(m, recipe, slots),
+                **look(m, recipe, slots),
             )
     top = most * (1.1 + 0.07 * 2 * len(slots))
     ax.axhline(most * 1.04, color="#777777", linewidth=0.6)
@@ -163,7 +168,7 @@ def _against_ratio(ax: Axes, cells: pd.DataFrame, everything: pd.DataFrame) -> N
     ax.grid(**GRID)
 
 
-def _look(slots: int, recipe: str, every: list[int]) -> dict[str, Any]:
+def look(slots: int, recipe: str, every: list[int]) -> dict[str, Any]:
     color, marker = SERIES[every.index(slots) % len(SERIES)]
     fill = color if recipe == RECIPES[0] else "white"
     size = max(2.5, 6.0 - 1.5 * every.index(slots))  # what lies on the same spot is seen
@@ -172,7 +177,7 @@ def _look(slots: int, recipe: str, every: list[int]) -> dict[str, Any]:
 
 def _legend(cells: pd.DataFrame) -> list[Line2D]:
     slots = sorted(set(cells["slots"]))
-    marks = [Line2D([], [], linestyle="none", label=f"$M$ = {m}", **_look(m, RECIPES[0], slots)) for m in slots]
+    marks = [Line2D([], [], linestyle="none", label=f"$M$ = {m}", **look(m, RECIPES[0], slots)) for m in slots]
     plain: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4, "color": "#555555"}
     fills = zip(RECIPES, ("#555555", "white"), strict=True)
     return marks + [Line2D([], [], label=recipe, markerfacecolor=fill, **plain) for recipe, fill in fills]

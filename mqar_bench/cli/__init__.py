@@ -7,6 +7,7 @@ from mqar_bench.cli import (  # noqa: F401
     evaluate,
     look,
     perf,
+    report,
     reproduce,
     results,
     run,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +15,7 @@ from mqar_bench.cli.output import Json
 
 if TYPE_CHECKING:
     from mqar_bench.records.curves import Point
-    from mqar_bench.records.result import RunResult, ScreenRecord
+    from mqar_bench.records.result import RunResult
 
 #: Characters of a line where output is no terminal, and at most; lines of a chart; characters left of one.
 FILE_WIDTH, MOST_WIDTH, CHART_HEIGHT, MARGIN = 80, 120, 5, 6
@@ -43,81 +41,20 @@ def show(
 
     `mqar-bench results` lists the ids, and `mqar-bench sweep NAME --scale SCALE --dry-run` what I counts.
     """
+    from mqar_bench.analysis.story import head, made_with, outcome
+
     entry, also = find_entry(run, results)
     if as_json:
         print(entry.result.model_dump_json(indent=1))
         return
     place = f"{entry.path}, line {entry.line}" if entry.line else str(entry.path)
-    _print_facts([*_head(entry.result, place, also), *_outcome(entry.result), *_origin(entry.result)])
+    _print_facts([*head(entry.result, place, also), *outcome(entry.result), *made_with(entry.result)])
     _print_screening(entry.result)
     _print_accuracies(entry.result)
     _print_curves(entry.result)
     _print_settings(entry.result)
     if entry.result.status == "failed" and entry.result.traceback:
         print(f"\n{entry.result.traceback.rstrip()}")
-
-
-def _head(result: RunResult, place: str, also: list[str]) -> Iterator[tuple[str, str]]:
-    config = result.config
-    yield "run", f"{result.run_id}, {result.status}"
-    yield "mixer", f"{config.mixer} (layers: {' '.join(spec.name for spec in config.model.mixers)})"
-    yield "sweep", f"{config.sweep} at {config.scale}" + (f"; also {', '.join(also)}" if also else "")
-    yield "record", place
-    if result.error:
-        yield ("lost" if result.lost else "error"), result.error.partition("\n")[0]
-    for line in config.ignored:
-        yield "left out", line
-
-
-def _outcome(result: RunResult) -> Iterator[tuple[str, str]]:
-    from mqar_bench.basics.machine.hardware import show_bytes
-    from mqar_bench.cli.show import is_missing
-    from mqar_bench.records.table import to_frame
-
-    row = to_frame([result]).iloc[0].to_dict()
-    if result.accuracy is not None:
-        guided = f"; {row['guided_by']} {row['guide_accuracy']:.3f} at the end, {row['best_accuracy']:.3f} at best"
-        yield "accuracy", f"{result.accuracy:.3f}, mean over test settings{guided if result.epochs else ''}"
-    if not is_missing(row["capacity"]):
-        bound = {"above": "at least ", "below": "at most "}.get(row["censored"], "")
-        yield (
-            "capacity",
-            f"{bound}{row['capacity']:.4g} pairs at 0.9 accuracy; most recalled: {row['recalled_pairs']:.4g}",
-        )
-    if result.epochs:
-        steps, tokens = row["steps_to_90"], row["tokens_to_90"]
-        reached = "never" if is_missing(steps) else f"after {steps:,} steps, {tokens:,} tokens"
-        yield "to 0.9", f"{reached}, by {row['guided_by']} accuracy"
-    if result.state_size is not None:
-        active = "" if result.active_state_size is None else f", {result.active_state_size:,} active a token"
-        yield "state", f"{result.state_size:,} elements{active}, at {result.config.sequence_length:,} tokens"
-    if result.num_parameters is not None:
-        yield "parameters", f"{result.num_parameters:,}"
-    if result.steps:
-        tokens = result.config.data.epoch_tokens * len(result.epochs)
-        yield "training", f"{len(result.epochs)} epochs, {result.steps:,} steps, {tokens:,} tokens"
-    speed = "" if result.tokens_per_second is None else f", {result.tokens_per_second:,.0f} tokens a second"
-    memory = "" if result.peak_memory_bytes is None else f", {show_bytes(result.peak_memory_bytes)} at most"
-    training = f", of which training {result.train_seconds:.1f} s" if result.steps else ""
-    yield "cost", f"{result.seconds:.1f} s{training}{speed}{memory}"
-
-
-def _origin(result: RunResult) -> Iterator[tuple[str, str]]:
-    from mqar_bench.records.differ import origin
-
-    made = result.provenance
-    yield "started", made.started_at
-    yield "machine", origin(made)
-    dirty = " with changes" if made.git_dirty else ""
-    yield "code", f"commit {made.git_commit}{dirty}" if made.git_commit else "not from a checkout"
-    yield (
-        "versions",
-        ", ".join(f"{name} {version}" for name, version in {"python": made.python, **made.versions}.items()),
-    )
-    if result.resumed:
-        yield "resumed", f"{result.resumed} time{'' if result.resumed == 1 else 's'} from a checkpoint"
-    for line in result.retries:
-        yield "retried", line
 
 
 def _print_facts(facts: list[tuple[str, str]]) -> None:
@@ -141,6 +78,7 @@ def _print_settings(result: RunResult) -> None:
 def _print_screening(result: RunResult) -> None:
     if result.screen is None:
         return
+    from mqar_bench.analysis.story import rivals
     from mqar_bench.basics.console import print_table
 
     screen = result.screen
@@ -149,15 +87,9 @@ def _print_screening(result: RunResult) -> None:
     print(f"\nscreening: learning rates after {screen.epochs} epochs{seed}, of which {kept} went on")
     rows = [
         [rate, "failed" if reached is None else f"{reached:.3f}", screen.runs.get(rate, "-"), mark]
-        for rate, reached, mark in _rivals(screen, result.config.train.learning_rate)
+        for rate, reached, mark in rivals(screen, result.config.train.learning_rate)
     ]
     print_table(["rate", "accuracy", "run", ""], rows, ["rate", "accuracy"])
-
-
-def _rivals(screen: ScreenRecord, rate: float) -> Iterator[tuple[str, float | None, str]]:
-    """Rates in order, with what they reached, and a mark on this run's; they are kept as short text."""
-    for text, reached in sorted(screen.rivals.items(), key=lambda rival: float(rival[0])):
-        yield text, reached, "this run's" if math.isclose(float(text), rate, rel_tol=1e-3) else ""
 
 
 def _print_accuracies(result: RunResult) -> None:

@@ -17,8 +17,8 @@ from mqar_bench.tasks import MQARConfig
 ROOT = Path(__file__).parents[2]
 #: Print something else than text for people: a Python file.
 WITHOUT = {"export-zoology"}
-#: In the test of reproduce below, and in tests/doctor.
-TRIED_ELSEWHERE = {"reproduce", "doctor"}
+#: In the test of reports below, and in tests/doctor.
+TRIED_ELSEWHERE = {"reproduce", "report", "doctor"}
 SWEEP = """\
 from pathlib import Path
 from mqar_bench import read_config
@@ -103,11 +103,14 @@ def test_a_command_prints_json_and_nothing_else(cli, trained, words, right):
     assert right(cli(words.replace("{trained}", str(trained / "results"))))
 
 
-def test_reproduce_prints_where_the_report_is(cli):
+def test_reports_are_named_with_what_is_in_them(cli):
     Path("copy").mkdir()
     Path("copy/fig3-demo.jsonl").symlink_to(ROOT / "results" / "fig3-demo.jsonl")
     values = cli("reproduce fig3 --scale demo --no-train --results copy")
-    assert values["report"] == "copy/REPORT.md" and values["figures"][0]["claims"][0]["answer"]
+    assert values["reports"] == ["copy/REPORT.md", "copy/report.html"]
+    assert values["figures"][0]["claims"][0]["answer"]
+    values = cli("report fig3 --scale demo --results copy")
+    assert values == {"report": "report.html", "figures": ["fig3"], "runs": 24}
 
 
 def test_a_failed_sweep_says_which_and_why(cli):

@@ -1,6 +1,7 @@
 """Records of runs that never were, through the classes of real ones, so that the columns of their table are right."""
 
-from mqar_bench.config import RunConfig
+import plots
+from mqar_bench.config import RunConfig, setting_names
 from mqar_bench.records.result import Epoch, Provenance, RunResult
 from mqar_bench.records.table import to_frame
 
@@ -50,3 +51,24 @@ def record(run, accuracy=0.5, state=4096, active=None, curve=(), device="cpu", t
 
 def frame(*records):
     return to_frame(records, curves=True)
+
+
+#: Of the data of every run: several numbers of pairs.
+TEST = [{"num_kv_pairs": pairs} for pairs in (4, 8, 16)]
+
+
+def scored(run, accuracy, **values):
+    """A record that has an accuracy on each test setting, less with more pairs."""
+    names = setting_names(run.data.test)
+    return record(run, accuracy, settings={name: accuracy / 2**i for i, name in enumerate(names)}, **values)
+
+
+def records(name):
+    """Two seeds of two models of each sweep that the figure shows, and of other mixers."""
+    for sweep in plots.sweeps(name):
+        for seed in (1, 2):
+            for top_k in (2, 4):
+                run = config("ramnet", sweep=sweep, seed=seed, top_k=top_k, order=3, data={"test": TEST})
+                yield scored(run, 0.3 * seed + 0.01 * top_k, state=4096 * top_k, curve=(0.5, 0.3 * seed + 0.4))
+            yield scored(config("gla", sweep=sweep, seed=seed, data={"test": TEST}), 0.95, state=5000)
+            yield record(config("gla", sweep=sweep, seed=seed, rate=1.0, data={"test": TEST}), None)

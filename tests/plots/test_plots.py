@@ -5,32 +5,10 @@ import pytest
 
 import plots
 import sweeps
-from mqar_bench.config import setting_names
-from tests.plots.records import config, frame, record
+from tests.plots.records import TEST, config, frame, record, records, scored
 
 NAMES = tuple(name for name in plots.names() if plots.sweeps(name))
 COLUMN, PAGE = 3.35, 6.9
-
-
-#: Of the data of every run: several numbers of pairs.
-TEST = [{"num_kv_pairs": pairs} for pairs in (4, 8, 16)]
-
-
-def scored(run, accuracy, **values):
-    """A record that has an accuracy on each test setting, less with more pairs."""
-    names = setting_names(run.data.test)
-    return record(run, accuracy, settings={name: accuracy / 2**i for i, name in enumerate(names)}, **values)
-
-
-def records(name):
-    """Two seeds of two models of each sweep that the figure shows, and of other mixers."""
-    for sweep in plots.sweeps(name):
-        for seed in (1, 2):
-            for top_k in (2, 4):
-                run = config("ramnet", sweep=sweep, seed=seed, top_k=top_k, order=3, data={"test": TEST})
-                yield scored(run, 0.3 * seed + 0.01 * top_k, state=4096 * top_k, curve=(0.5, 0.3 * seed + 0.4))
-            yield scored(config("gla", sweep=sweep, seed=seed, data={"test": TEST}), 0.95, state=5000)
-            yield record(config("gla", sweep=sweep, seed=seed, rate=1.0, data={"test": TEST}), None)
 
 
 def test_every_figure_but_those_of_traces_reads_sweeps_that_there_are():
