@@ -26,7 +26,7 @@ CLAIMS = [
 def test_what_is_better_worse_and_not_to_be_trusted():
     first, best, worse, spent, rising, edge, *answers = headlines(POINTS, CLAIMS)
     assert "over 3 seeds" in first
-    assert "with 2,000 40 against 20 pairs, 2.00 times (" in best and "(delta_net); with 8,000 160 against 80" in best
+    assert "with 2,000: 40 against 20 pairs, 2.00 times (" in best and "(delta_net); with 8,000: 160 against 80" in best
     assert worse.startswith("Better than RAM-Net of no more state: rwkv7 with 4,000: 80 against 40 pairs, 2.00 times")
     assert worse.count(" with ") == 2 and "delta_net with 6,000" in worse
     assert spent == "Elements of state a pair, at best: ramnet 50, rwkv7 50, delta_net 75."

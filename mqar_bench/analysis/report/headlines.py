@@ -49,7 +49,7 @@ def _best(mine: pd.DataFrame, others: pd.DataFrame) -> str:
         within = others[others["state_size"] <= row["state_size"]]
         if len(within):
             rival = within.sort_values("capacity").iloc[-1].to_dict()
-            parts.append(f"with {row['state_size']:,} {duel(row, rival, _CAPACITY).text} ({rival['mixer']})")
+            parts.append(f"with {row['state_size']:,}: {duel(row, rival, _CAPACITY).text} ({rival['mixer']})")
     return f"RAM-Net against the best of bounded and no more state: {'; '.join(parts)}." if parts else ""
 
 
