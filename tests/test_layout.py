@@ -70,5 +70,5 @@ def test_what_a_script_needs_is_at_the_top_and_loads_when_it_is_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert done.stdout.splitlines() == [
-        "set()", "True", "[True, True, True, True, True, True]", "module 'mqar_bench' has no attribute 'nothing'",
+        "set()", "True", "[True, True, True, True, True, True, True]", "module 'mqar_bench' has no attribute 'nothing'",
     ]  # fmt: skip
