@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from functools import lru_cache
+from collections.abc import Collection
+from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -94,7 +95,9 @@ def table(name: str, data: pd.DataFrame | list[Trace]) -> pd.DataFrame:
     return _module(name).table(data)
 
 
-def draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 1) -> list[Path]:
+def draw(
+    name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 1, ours: Collection[str] = ()
+) -> list[Path]:
     """Draw a figure from records into ``out``: NAME.pdf, NAME.png, and NAME.csv with the numbers in it.
 
     Args:
@@ -102,6 +105,7 @@ def draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 
         data: tidy rows, one a run; traces for a figure that is drawn from these.
         out: folder, made if missing.
         columns: of a page, that the figure takes: 1 or 2, where it can be had in either.
+        ours: mixers that stand out, in a figure that can have some do so.
 
     Returns:
         the files written.
@@ -109,17 +113,17 @@ def draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 
     Raises:
         ValueError: no such figure, nothing in ``data`` to draw, or it comes in one width only.
     """
-    return save(name, table(name, data), out, columns)
+    return save(name, table(name, data), out, columns, ours)
 
 
-def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[Path]:
+def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1, ours: Collection[str] = ()) -> list[Path]:
     """``draw`` from what ``table`` has given.
 
     Raises:
         ValueError: no such figure, or it comes in one width only.
     """
     module = _module(name)
-    draw_numbers = module.figure
+    draw_numbers = partial(module.figure, ours=ours) if ours else module.figure
     if columns == 1:
         figure = draw_numbers(numbers)
     elif "columns" in inspect.signature(draw_numbers).parameters:
