@@ -19,8 +19,8 @@ STARTED = time.monotonic()
 
 #: As help lists them: what one does with a benchmark, in that order.
 ORDER = (
-    "sweep", "run", "results", "show", "plot", "evaluate", "trace", "reproduce", "mixers", "check", "state-size",
-    "perf", "doctor",
+    "sweep", "run", "results", "show", "plot", "evaluate", "trace", "reproduce", "mixers", "check", "compare",
+    "state-size", "perf", "doctor",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from mqar_bench.cli.app import app
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mqar_bench.config import MixerSpec
     from mqar_bench.contract.check import Finding
     from mqar_bench.contract.subject import Subject
 
@@ -43,32 +45,44 @@ def check(
     One line a property: ok, note (worth knowing), FAILED with what and where, or not applicable. Exit code 1 if any
     failed. `mqar-bench run` itself asks only for what a run cannot do without.
     """
-    from rich.console import Console
-
-    from mixers import MixerError
-    from mqar_bench.basics.errors import UsageError
     from mqar_bench.config.overrides import parse_mixer
-    from mqar_bench.contract.building import WIDTHS, fit_width
+    from mqar_bench.contract.building import WIDTHS
     from mqar_bench.contract.check import check_mixer
-    from mqar_bench.contract.subject import prepare
 
-    spec = parse_mixer(name, options)
-    try:
-        subject = prepare(name, fit_width(name, spec.options, [d_model] if d_model else WIDTHS), spec.options)
-    except MixerError as error:
-        raise UsageError(str(error)) from None
-    console, findings = Console(highlight=False), []
-    if not as_json:
-        print(f"{_title(subject)}, checked in {_dtype(subject)} on the CPU\n")
-    for finding in check_mixer(subject):
-        findings.append(finding)
-        if not as_json:
-            _print(console, finding)
+    subject = find_subject(parse_mixer(name, options), [d_model] if d_model else WIDTHS)
     if as_json:
+        findings = list(check_mixer(subject))
         print(json.dumps(_plain(subject, findings), indent=1))
     else:
-        print(f"\n{_verdict(name, findings)}")
-    raise typer.Exit(1 if _failed(findings) else 0)
+        findings = print_findings(subject, check_mixer(subject))
+    raise typer.Exit(1 if list_failed(findings) else 0)
+
+
+def find_subject(spec: MixerSpec, widths: Sequence[int]) -> Subject:
+    """A mixer as it is checked, at the first of some widths with which it takes its options; ``UsageError`` if it does
+    so with none, or there is no such mixer."""
+    from mixers import MixerError
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.contract.building import fit_width
+    from mqar_bench.contract.subject import prepare
+
+    try:
+        return prepare(spec.name, fit_width(spec.name, spec.options, widths), spec.options)
+    except MixerError as error:
+        raise UsageError(str(error)) from None
+
+
+def print_findings(subject: Subject, findings: Iterable[Finding]) -> list[Finding]:
+    """A title, a line a property as soon as it is known, and the verdict."""
+    from rich.console import Console
+
+    console, found = Console(highlight=False), []
+    print(f"{title(subject)}, checked in {_dtype(subject)} on the CPU\n")
+    for finding in findings:
+        found.append(finding)
+        _print(console, finding)
+    print(f"\n{verdict(subject.name, found)}")
+    return found
 
 
 def _print(console: Console, finding: Finding) -> None:
@@ -81,20 +95,20 @@ def _print(console: Console, finding: Finding) -> None:
     console.print(text, soft_wrap=True)
 
 
-def _title(subject: Subject) -> str:
+def title(subject: Subject) -> str:
     from mqar_bench.cli.show import show_json
 
     options = ", ".join(f"{key}={show_json(value)}" for key, value in subject.options.items())
     return f"{subject.name}{f' ({options})' if options else ''} of width {subject.d_model}"
 
 
-def _failed(findings: list[Finding]) -> list[str]:
+def list_failed(findings: list[Finding]) -> list[str]:
     return [finding.name for finding in findings if finding.mark == "FAILED"]
 
 
-def _verdict(name: str, findings: list[Finding]) -> str:
+def verdict(name: str, findings: list[Finding]) -> str:
     """One line."""
-    if failed := _failed(findings):
+    if failed := list_failed(findings):
         return f"{name} breaks the contract: {', '.join(failed)}"
     counts = Counter(finding.mark for finding in findings)
     return f"{name} keeps the contract: {', '.join(f'{count} {mark}' for mark, count in counts.items())}"
@@ -106,7 +120,7 @@ def _plain(subject: Subject, findings: list[Finding]) -> dict[str, Any]:
         "options": dict(subject.options),
         "d_model": subject.d_model,
         "dtype": _dtype(subject),
-        "failed": _failed(findings),
+        "failed": list_failed(findings),
         "properties": [asdict(finding) for finding in findings],
     }
 

@@ -35,7 +35,7 @@ class Baselines:
 
     Args:
         scale: of the sweep fig3.
-        frame: a row a run, as ``to_frame`` has it.
+        rows: a run each, as ``to_row`` makes them.
         protocol: what all runs share, as ``protocol_of`` has it.
         seed: what rates were chosen with; runs in full have those that follow, where there was a screening.
         screening: ``epochs`` of the short runs that chose the rates; None where all rates were trained in full.
@@ -44,12 +44,17 @@ class Baselines:
     """
 
     scale: str
-    frame: pd.DataFrame
+    rows: list[dict[str, Any]]
     protocol: dict[str, Any]
     seed: int
     screening: dict[str, int] | None
     versions: dict[str, list[str]]
     schema_version: int
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row a run, as ``to_frame`` has it."""
+        return from_rows(self.rows)
 
     def config(self, spec: MixerSpec, d_model: int, learning_rate: float, sweep: str, label: str = "") -> RunConfig:
         """A run of another mixer by the same protocol, with the first seed.
@@ -171,7 +176,7 @@ def _parse(text: str) -> Baselines:
     ]
     return Baselines(
         scale=values["scale"],
-        frame=from_rows(rows),
+        rows=rows,
         protocol=values["protocol"],
         seed=values["seed"],
         screening=values["screening"],

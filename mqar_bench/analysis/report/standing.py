@@ -63,8 +63,8 @@ def standings(ours: Mapping[Any, Any], points: pd.DataFrame, measure: Measure) -
 def place(ours: Mapping[Any, Any], standing: Sequence[Standing], measure: Measure) -> Place:
     """The rank by the means, whether the seeds tell them apart or not; what was not tested is left out."""
     tested = [each for each in standing if each.verdict != "not tested"]
-    higher = sum(each.value > ours[measure.column] for each in tested if each.basis != "more")
     within = [each for each in tested if each.basis != "more"]
+    higher = sum(each.value > float(ours[measure.column]) for each in within)
     return Place(1 + higher, 1 + len(tested), max(within, key=lambda each: each.value, default=None))
 
 
