@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +99,9 @@ class Compared:
                 standing = standings(found, theirs, measure)
                 sizes.append(Size(label, spec, found, standing, place(found, standing, measure)))
         first = configs[0]
-        notes = _notes(shipped, records, checked) + [
-            f"no run of {label} is done" for label in specs if label not in {size.label for size in sizes}
-        ]
+        notes = _notes(shipped, records, checked)
+        notes += [f"no run of {label} is done" for label in specs if label not in {size.label for size in sizes}]
+        notes += [line for size in sizes for line in _growth(size.label, variants[size.spec.model_dump_json()])]
         folder = f"{first.sweep}-{first.scale}"
         return cls(shipped, first.mixer, folder, frame, measure, sizes, notes, checked)
 
@@ -133,7 +132,7 @@ def print_compared(found: Compared, drawn: Sequence[Path], lacking: Sequence[str
 
 def _print_recall(found: Compared) -> None:
     capacity = found.measure.column == "capacity"
-    header = ["size", "state", "active", "accuracy", *(["capacity"] if capacity else []), "rank", "to the best there"]
+    header = ["size", "state", "active", "accuracy", *(["capacity"] if capacity else []), "rank", "to the best"]
     rows = []
     for size in found.sizes:
         point = size.point
@@ -167,19 +166,28 @@ def _to_best(size: Size, measure: Measure) -> str:
     best = size.place.best
     if best is None:
         return "-"
-    return f"{_difference(best, measure)}, {best.mixer}"
+    return f"{_difference(size.point, best, measure)} {best.mixer}"
 
 
-def _difference(standing: Standing, measure: Measure) -> str:
+def _difference(ours: Mapping[str, Any], theirs: Standing, measure: Measure) -> str:
     """Ours over theirs: a ratio of capacities, or a difference of accuracies, with its interval."""
-    difference, low, high, _ = standing.duel.difference
+    difference, low, high, _ = theirs.duel.difference
     if measure.column == "capacity":
-        return _with_interval(f"{2**difference:.2f} x", 2**low, 2**high, ".2f")
+        ratio = f"{_bound(ours['censored'], theirs.censored)}{2**difference:.2f} x"
+        return _with_interval(ratio, 2**low, 2**high, ".2f")
     return _with_interval(f"{difference:+.3f}", low, high, "+.3f")
 
 
+def _bound(ours: str, theirs: str) -> str:
+    """What a ratio is, of capacities that may be bounds: at most, at least, or neither can be said."""
+    most, least = ours == "below" or theirs == "above", ours == "above" or theirs == "below"
+    if "both" in (ours, theirs) or (most and least):
+        return "~ "
+    return "< " if most else "> " if least else ""
+
+
 def _with_interval(text: str, low: float, high: float, form: str) -> str:
-    return text if math.isnan(low) else f"{text} ({low:{form}} to {high:{form}})"
+    return f"{text} ({low:{form}} to {high:{form}})" if low < high else text
 
 
 def _describe_standing(size: Size, measure: Measure) -> str:
@@ -189,10 +197,26 @@ def _describe_standing(size: Size, measure: Measure) -> str:
     for verdict in VERDICTS:
         those = [each for each in size.standing if each.verdict == verdict]
         if those:
-            form = ".3g" if measure.column == "capacity" else ".3f"
-            names = ", ".join(each.mixer + f" {each.value:{form}}" * (verdict != "not tested") for each in those)
+            known = verdict != "not tested"
+            names = ", ".join(each.mixer + f" {_value(each, measure)}" * known for each in those)
             parts.append(f"{words.get(verdict, verdict)}: {names}")
     return "; ".join(parts)
+
+
+def _value(theirs: Standing, measure: Measure) -> str:
+    """With more state than ours, that too."""
+    more = f" with {theirs.states[0]:,} elements" if theirs.basis == "more" else ""
+    return measure.show({measure.column: theirs.value, "censored": theirs.censored}) + more
+
+
+def _growth(label: str, config: RunConfig) -> list[str]:
+    """A line if the state of a model grows with the sequence, so that its size is that of one length."""
+    from mqar_bench.analysis.state_size import count_state
+
+    length = config.sequence_length
+    if count_state(config.model, length).total == count_state(config.model, 2 * length).total:
+        return []
+    return [f"{label}: its state grows with the sequence, and is counted after {length:,} tokens"]
 
 
 def _notes(shipped: Baselines, records: Sequence[RunResult], checked: bool) -> list[str]:
@@ -215,7 +239,7 @@ def _notes(shipped: Baselines, records: Sequence[RunResult], checked: bool) -> l
         lines.append(f"trained on {_list(ours)}, the baselines on {_list(theirs)}")
     if shipped.screening is None:
         lines.append(
-            "the baselines' rates were not screened: all were trained in full, and the best is shown, of the same seed"
+            "the baselines' rates were not screened: each was trained in full, and the best is shown, with its seed"
         )
     done = shipped.frame[shipped.frame["status"] == "done"]
     seeds = done.groupby(["variant", "learning_rate"])["seed"].nunique()

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from mqar_bench.cli import app
 from mqar_bench.cli.compare import RATES, sweep_of
+from mqar_bench.cli.compared import _bound
 from mqar_bench.config import RunConfig
 from mqar_bench.records import baselines
 from mqar_bench.records.result import ScreenRecord
@@ -16,6 +17,7 @@ from mqar_bench.records.store import Store
 from sweeps.fig3 import DEMO_RATES, LAPTOP_RATES
 from tests.cli.test_check_cli import LEAKS, example
 from tests.plots.records import CONV, record
+from tests.test_readme import commands, section
 
 BROKEN = "\n\nclass Raises(Mine):\n    def forward(self, x):\n        raise RuntimeError('broken')\n"
 PAIRS = (2, 4)
@@ -23,7 +25,7 @@ TASKS = [
     {"vocab_size": 64, "input_seq_len": 4 * n, "num_kv_pairs": n, "num_examples": 32} for n in PAIRS
 ]  # fmt: skip
 SIZES = ["--sizes", '[{"width": 4}, {"width": 8}]']
-FAST = ["--executor", "inline", "--d-model", "8", "--rates", "[1e-3, 1e-2]", "--scale", "tiny"]
+FAST, RATES_TRIED = ["--executor", "inline", "--d-model", "8", "--scale", "tiny"], ["--rates", "[1e-3, 1e-2]"]
 
 
 def baseline(mixer, state, accuracies, seed=124, screened=True, tasks=TASKS, **options):
@@ -74,7 +76,9 @@ def compare(ship, tmp_path, monkeypatch):
     (folder / "my_mixers.py").write_text(example() + LEAKS + BROKEN)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    yield lambda *words: CliRunner().invoke(app, ["compare", *words, *FAST])
+    yield lambda *words: CliRunner().invoke(
+        app, ["compare", *words, *FAST, *([] if "--rates" in words else RATES_TRIED)]
+    )
     sys.modules.pop("my_mixers", None)
 
 
@@ -262,3 +266,36 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "0 set()\n"
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, sign",
+    [
+        ("", "", ""),
+        ("below", "", "< "),
+        ("", "above", "< "),
+        ("above", "", "> "),
+        ("", "below", "> "),
+        ("below", "below", "~ "),
+        ("", "both", "~ "),
+    ],
+)
+def test_a_ratio_to_a_bound_is_one(ours, theirs, sign):
+    assert _bound(ours, theirs) == sign
+
+
+def test_a_state_that_grows_is_said_to(compare):
+    result = compare("attention", "--skip-check", "--seeds", "1", "--rates", "[1e-2]")
+    assert result.exit_code == 0, result.output
+    assert "note: by default: its state grows with the sequence, and is counted after 16 tokens" in result.stdout
+
+
+def test_the_readme_shows_the_command_and_its_table(compare):
+    text = section("Your own mixer on the plot")
+    (words,) = [words for words in commands(text) if words[0] == "compare"]
+    printed = compare(*words[1:], "--skip-check", "--seeds", "1")
+    assert printed.exit_code == 0, printed.output
+    headers = [line.split() for line in printed.stdout.splitlines() if line.startswith("size ")]
+    assert len(headers) == 2
+    shown = [line.split() for line in text.splitlines() if line.startswith("size ")]
+    assert shown == headers

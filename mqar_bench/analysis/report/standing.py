@@ -22,6 +22,7 @@ class Standing(NamedTuple):
             ``more``.
         states: elements of state of that model or those two.
         value: their capacity or accuracy there.
+        censored: ``above``, ``below`` or ``both`` where that is a bound.
         verdict: ours is ``above``, ``below``, ``equal`` or ``not told apart``, as ``statistics.compare`` has it; or
             ``not tested``: theirs have more state, and ours is not above even so.
         duel: the numbers.
@@ -31,6 +32,7 @@ class Standing(NamedTuple):
     basis: Literal["equal", "between", "less", "more"]
     states: tuple[int, ...]
     value: float
+    censored: str
     verdict: str
     duel: Duel
 
@@ -98,7 +100,8 @@ def _standing(
     measure: Measure,
 ) -> Standing:
     states = tuple(int(row["state_size"]) for row in rows)
-    return Standing(mixer, basis, states, float(theirs[measure.column]), verdict, found)
+    censored = str(theirs["censored"]) if measure.column == "capacity" else ""
+    return Standing(mixer, basis, states, float(theirs[measure.column]), censored, verdict, found)
 
 
 def _interpolate(low: Mapping[Any, Any], high: Mapping[Any, Any], size: int, measure: Measure) -> dict[str, Any]:
