@@ -14,12 +14,13 @@ BEFORE ?= 81b32d8
 # A thread each, or the processes wait for one another.
 test: export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check docs proofs soak bench kernels clean
+.PHONY: help demo test check docs baselines proofs soak bench kernels clean
 help:
 	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 6 minutes on 2 cores)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, and the pages of the reference"
 	@echo "make docs    the pages of the reference, from the docstrings, into build/docs"
+	@echo "make baselines  write the baselines that come with the package anew from results/"
 	@echo "make proofs  the slow tests: learning curves and what makes RAM-Net learn"
 	@echo "make soak    sweeps killed, stopped and timed for minutes, into results/soak"
 	@echo "make bench   samplers, engines and training steps against their references, commit BEFORE and, with ZOOLOGY=CHECKOUT, Zoology"
@@ -46,6 +47,9 @@ check: $(VENV)/.ready docs
 
 docs: $(VENV)/.ready
 	$(BIN)/python tests/docs/build.py
+
+baselines: $(VENV)/.ready
+	$(BIN)/python -m mqar_bench.records.baselines
 
 proofs: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow

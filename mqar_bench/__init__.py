@@ -12,6 +12,7 @@ What a script or a notebook needs is here; each name is imported when it is firs
 | the same with learning rates screened, within a time | ``launch_screened``, ``Screening``; ``Budget`` |
 | read records, each a ``RunResult`` | ``Store`` |
 | tabulate and draw them | ``to_frame``; ``make_figure``, which gives a ``Drawing`` |
+| set them beside the runs that come with the package | ``baselines``, a table like ``to_frame``'s |
 | use a model that was kept | ``load_model`` |
 
 A mistake is a ``UsageError``, which is a ``ValueError``, of the one line that the command line says.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mqar_bench.contract.report import Report, check
     from mqar_bench.launching import Budget, Screening, Summary, launch, launch_screened
     from mqar_bench.launching.progress import make_watcher
+    from mqar_bench.records.baselines import baselines
     from mqar_bench.records.result import RunResult
     from mqar_bench.records.store import Store
     from mqar_bench.records.table import to_frame
@@ -59,6 +61,7 @@ _HOMES = {
     "Summary": "mqar_bench.launching",
     "TrainConfig": "mqar_bench.config",
     "UsageError": "mqar_bench.basics.errors",
+    "baselines": "mqar_bench.records.baselines",
     "check": "mqar_bench.contract.report",
     "fit": "mqar_bench.training.loop",
     "launch": "mqar_bench.launching",
@@ -88,6 +91,7 @@ __all__ = [
     "Summary",
     "TrainConfig",
     "UsageError",
+    "baselines",
     "check",
     "fit",
     "launch",

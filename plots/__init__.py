@@ -7,6 +7,7 @@ taken it may be one of the user's own, by its file or a dotted name (``plots.own
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -106,7 +107,9 @@ def table(name: str, data: pd.DataFrame | list[Trace]) -> pd.DataFrame:
     return _module(name).table(data)
 
 
-def draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 1) -> list[Path]:
+def draw(
+    name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 1, ours: Collection[str] = ()
+) -> list[Path]:
     """Draw a figure from records into ``out``: NAME.pdf, NAME.png, and NAME.csv with the numbers in it.
 
     Args:
@@ -114,6 +117,7 @@ def draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 
         data: tidy rows, one a run; traces for a figure that is drawn from these.
         out: folder, made if missing.
         columns: of a page, that the figure takes: 1 or 2, where it can be had in either.
+        ours: mixers that stand out, in a figure that can have some do so.
 
     Returns:
         the files written.
@@ -121,19 +125,19 @@ def draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 
     Raises:
         ValueError: no such figure, nothing in ``data`` to draw, or it comes in one width only.
     """
-    return make_figure(name, data, columns).save(out)
+    return make_figure(name, data, columns, ours).save(out)
 
 
-def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1) -> list[Path]:
+def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1, ours: Collection[str] = ()) -> list[Path]:
     """``draw`` from what ``table`` has given.
 
     Raises:
         ValueError: no such figure, or it comes in one width only.
     """
-    return draw_numbers(name, numbers, columns).save(out)
+    return draw_numbers(name, numbers, columns, ours).save(out)
 
 
-def make_figure(name: str, data: pd.DataFrame | list[Trace], columns: int = 1) -> Drawing:
+def make_figure(name: str, data: pd.DataFrame | list[Trace], columns: int = 1, ours: Collection[str] = ()) -> Drawing:
     """A figure from records, with the numbers in it: nothing is written before its ``save(folder)``.
 
     Args:
@@ -141,14 +145,15 @@ def make_figure(name: str, data: pd.DataFrame | list[Trace], columns: int = 1) -
         data: tidy rows, one a run, as ``to_frame(records, curves=True)`` gives them; traces for a figure that is drawn
             from these.
         columns: of a page, that the figure takes: 1 or 2, where it can be had in either.
+        ours: mixers that stand out, in a figure that can have some (``fig3``, ``capacity``).
 
     Raises:
         ValueError: no such figure, nothing in ``data`` to draw, or it comes in one width only.
     """
-    return draw_numbers(name, table(name, data), columns)
+    return draw_numbers(name, table(name, data), columns, ours)
 
 
-def draw_numbers(name: str, numbers: pd.DataFrame, columns: int = 1) -> Drawing:
+def draw_numbers(name: str, numbers: pd.DataFrame, columns: int = 1, ours: Collection[str] = ()) -> Drawing:
     """The figure of what ``table`` has given.
 
     Raises:
@@ -157,7 +162,7 @@ def draw_numbers(name: str, numbers: pd.DataFrame, columns: int = 1) -> Drawing:
     from plots.drawing import make_drawing
 
     module = _module(name)
-    return make_drawing(module, name if name in _PLOTS else module.name, numbers, columns)
+    return make_drawing(module, name if name in _PLOTS else module.name, numbers, columns, ours)
 
 
 def _module(name: str) -> ModuleType | OwnFigure:

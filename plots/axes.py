@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from plots.select import parse_seeds
-from plots.style import PAGE
+from plots.style import PAGE, RC
 
 GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.4}
 #: Small panels beside one another; inches of a row of them.
@@ -91,7 +91,8 @@ def draw_capacity(ax: Axes, x: pd.Series, points: pd.DataFrame, **look: Any) -> 
         return
     ax.plot(
         x[open_ones], points.loc[open_ones, "capacity"], linestyle="none", marker=look.get("marker", "o"),
-        color=look.get("color"), markerfacecolor="white", markersize=5.5, markeredgewidth=0.8,
+        color=look.get("color"), markerfacecolor="white", markersize=look.get("markersize", 4.5) + 1,
+        markeredgewidth=0.8,
         zorder=look.get("zorder", 2) + 0.5, clip_on=False,
     )  # fmt: skip
 
@@ -114,6 +115,14 @@ def draw_line(ax: Axes, x: pd.Series, points: pd.DataFrame, y: str = "accuracy",
         each = [(at, value) for at, text in zip(x, points[f"{y}_seeds"], strict=True) for value in parse_seeds(text)]
         if len(each) > len(points):
             ax.plot(*zip(*each, strict=True), ".", color=look.get("color"), markersize=2, alpha=0.6, zorder=1.5)
+
+
+def name_line(ax: Axes, x: pd.Series, y: pd.Series, label: str) -> None:
+    """A label beside the last point of a line, for one that is to be found at once."""
+    ax.annotate(
+        label, (x.iloc[-1], y.iloc[-1]), xytext=(-5, 6), textcoords="offset points", fontsize=RC["legend.fontsize"],
+        fontweight="bold", ha="right", va="bottom", zorder=7,
+    ).set_in_layout(False)  # fmt: skip
 
 
 def is_rising(converged: pd.Series) -> pd.Series:

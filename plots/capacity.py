@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mqar_bench.records.capacity import UNBOUNDED
 from plots import fig3
-from plots.axes import GRID, capacity_axis, draw_capacity, is_rising, mark_unconverged, size_axis
+from plots.axes import GRID, capacity_axis, draw_capacity, is_rising, mark_unconverged, name_line, size_axis
 from plots.lines import BOUND, RISING, Line, legend_beside, series
 from plots.style import COLUMN, RC, SMALL, WIDTHS
 
@@ -47,14 +48,14 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     return points.rename(columns={"capacity_low": "low", "capacity_high": "high"})[COLUMNS].reset_index(drop=True)
 
 
-def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
+def figure(points: pd.DataFrame, columns: int = 1, ours: Collection[str] = ()) -> Figure:
     """Draw the points of ``table``, both axes in powers of two, over one or two columns of a page.
 
     What has no bounded state is a line across, since its size is its sequence's. Markers are open where a seed is at an
-    end of what was tested; a cross is on those that were not converged.
+    end of what was tested; a cross is on those that were not converged. The mixers ``ours`` stand out.
     """
     with plt.rc_context(RC):
-        lines, common = series(points)
+        lines, common = series(points, ours)
         fig, ax = plt.subplots(figsize=(WIDTHS[columns], COLUMN[1]), layout="constrained")
         sized = points[~points["mixer"].isin(UNBOUNDED)]
         for place, line in enumerate(lines):
@@ -65,6 +66,8 @@ def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
             else:
                 draw_capacity(ax, those["state_size"], those, label=line.label, **look)
                 mark_unconverged(ax, those["state_size"], those["capacity"], those["converged"])
+                if line.stands_out:
+                    name_line(ax, those["state_size"], those["capacity"], line.label)
         size_axis(ax, (sized if len(sized) else points)["state_size"])
         capacity_axis(ax, points)
         _rates(ax)

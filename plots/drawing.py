@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -61,13 +63,15 @@ class Drawing:
         return buffer.getvalue()
 
 
-def make_drawing(module: ModuleType | OwnFigure, name: str, numbers: pd.DataFrame, columns: int) -> Drawing:
-    """The figure of a module from its numbers.
+def make_drawing(
+    module: ModuleType | OwnFigure, name: str, numbers: pd.DataFrame, columns: int, ours: Collection[str] = ()
+) -> Drawing:
+    """The figure of a module from its numbers, in which some mixers may stand out.
 
     Raises:
         ValueError: it comes in one width only.
     """
-    draw = module.figure
+    draw = partial(module.figure, ours=ours) if ours else module.figure
     if columns == 1:
         figure = draw(numbers)
     elif "columns" in inspect.signature(draw).parameters:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from plots.axes import accuracy_axis, draw_line, is_rising, mark_unconverged, size_axis
+from plots.axes import accuracy_axis, draw_line, is_rising, mark_unconverged, name_line, size_axis
 from plots.lines import RISING, legend_beside, series
 from plots.select import select_points, summarise, tabulate
 from plots.style import COLUMN, RC, WIDTHS
@@ -52,13 +54,13 @@ def table(frame: pd.DataFrame, size: str = "state_size") -> pd.DataFrame:
     return tabulate(rows, frame, SWEEPS[0]).astype(dict.fromkeys((*LABELS, "num_parameters"), "Int64"))
 
 
-def figure(points: pd.DataFrame, size: str = "state_size", columns: int = 1) -> Figure:
+def figure(points: pd.DataFrame, size: str = "state_size", columns: int = 1, ours: Collection[str] = ()) -> Figure:
     """Draw the points of ``table``: log2-spaced sizes, accuracy from 0 to 1, over one or two columns of a page.
 
-    Where several architectures are close to 1, axes below show that part enlarged.
+    Where several architectures are close to 1, axes below show that part enlarged. The mixers ``ours`` stand out.
     """
     with plt.rc_context(RC):
-        lines, common = series(points)
+        lines, common = series(points, ours)
         heights = [AXES] + [TOP] * (points.loc[points["accuracy"] > NEAR_ONE, "mixer"].nunique() > CROWD)
         fig, axes = plt.subplots(
             len(heights), figsize=(WIDTHS[columns], sum(heights)), height_ratios=heights, sharex=True, squeeze=False,
@@ -70,6 +72,8 @@ def figure(points: pd.DataFrame, size: str = "state_size", columns: int = 1) -> 
             look = line.look | {"zorder": 3 - place / len(lines)}  # the first of the legend lies on top
             draw_line(main, those[size], those, label=line.label, **look)
             mark_unconverged(main, those[size], those["accuracy"], those["converged"])
+            if line.stands_out:
+                name_line(main, those[size], those["accuracy"], line.label)
             for ax in top:
                 draw_line(ax, those[size], those, label=line.label, **look, clip_on=True)
         size_axis(main, points[size])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from plots.style import SMALL, design, styles
+from plots.style import SMALL, STANDS_OUT, design, paler, styles
 
 
 class Line(NamedTuple):
@@ -19,13 +19,16 @@ class Line(NamedTuple):
     stack: str
     label: str
     look: dict[str, Any]
+    stands_out: bool = False
 
     def of(self, points: pd.DataFrame) -> pd.DataFrame:
         return points[(points["mixer"] == self.mixer) & (points["stack"] == self.stack)]
 
 
-def series(points: pd.DataFrame) -> tuple[list[Line], str]:
+def series(points: pd.DataFrame, ours: Collection[str] = ()) -> tuple[list[Line], str]:
     """The lines of a table with columns mixer and stack, and a title.
+
+    Those of the mixers ``ours`` come first and stand out, the others are paler than they are without any.
 
     The title says where in the stack the mixers are, most of them; the label of one that is elsewhere says so, and its
     line is dashed and its markers are hollow, in the colour of its architecture.
@@ -37,12 +40,14 @@ def series(points: pd.DataFrame) -> tuple[list[Line], str]:
     for mixer, (label, color, marker) in styles(pairs["mixer"]).items():
         dashes = iter(["--", ":", "-."] * len(pairs))
         for stack in sorted(pairs.loc[pairs["mixer"] == mixer, "stack"], key=lambda s: (design(s) != common, s)):
-            look = {"color": color, "marker": marker}
+            pale = {"color": paler(color) if ours else color, "marker": marker}
+            look: dict[str, Any] = dict(STANDS_OUT) if mixer in ours else pale
             if design(stack) == common:
-                lines.append(Line(mixer, stack, label, look))
+                lines.append(Line(mixer, stack, label, look, mixer in ours))
             else:
                 look |= {"linestyle": next(dashes), "markerfacecolor": "white"}
-                lines.append(Line(mixer, stack, f"{label} {design(stack)}", look))
+                lines.append(Line(mixer, stack, f"{label} {design(stack)}", look, mixer in ours))
+    lines.sort(key=lambda line: not line.stands_out)
     return lines, f"Mixers {common}"
 
 

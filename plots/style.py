@@ -59,6 +59,9 @@ _STYLES = {
 }
 _SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 
+#: Of an architecture that the others of a figure are there to be compared with.
+STANDS_OUT: dict[str, Any] = {"color": "#000000", "marker": "*", "markersize": 9, "linewidth": 2}
+
 #: Lines that are no architectures, in their order: Okabe and Ito's palette.
 SERIES = (
     ("#D55E00", "o"), ("#0072B2", "^"), ("#009E73", "s"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"),
@@ -96,6 +99,15 @@ def order(mixers: Iterable[str]) -> list[str]:
     present = set(mixers)
     known = [m for m in _STYLES if m in present]
     return known + sorted(present - set(known))
+
+
+def paler(color: str) -> str:
+    """Half way to white.
+
+    >>> paler("#000000")
+    '#808080'
+    """
+    return "#" + "".join(f"{(int(color[i : i + 2], 16) + 256) // 2:02x}" for i in (1, 3, 5))
 
 
 def design(stack: str) -> str:

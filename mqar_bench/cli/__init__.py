@@ -3,6 +3,7 @@
 # each adds its commands
 from mqar_bench.cli import (  # noqa: F401
     check,
+    compare,
     doctor,
     evaluate,
     look,

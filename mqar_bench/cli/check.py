@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mqar_bench.contract.check import Finding
+    from mqar_bench.contract.report import Report
     from mqar_bench.contract.subject import Subject
 
 #: Of the longest mark and the longest name of a property.
@@ -48,25 +50,33 @@ def check(
     One line a property: ok, note (worth knowing), FAILED with what and where, or not applicable. Exit code 1 if any
     failed. `mqar-bench run` itself asks only for what a run cannot do without.
     """
-    from rich.console import Console
-
+    from mqar_bench.contract.building import WIDTHS
     from mqar_bench.contract.check import check_mixer
     from mqar_bench.contract.report import Report, make_subject
 
-    subject = make_subject(name, options, d_model)
-    console, findings = Console(highlight=False), []
-    if not as_json:
-        print(f"{_title(subject)}, checked in {subject.dtype_name} on the CPU\n")
-    for finding in check_mixer(subject):
-        findings.append(finding)
-        if not as_json:
-            _print(console, finding)
-    report = Report(subject, tuple(findings))
+    subject = make_subject(name, options, [d_model] if d_model else WIDTHS)
     if as_json:
+        report = Report(subject, tuple(check_mixer(subject)))
         print_json(report.to_dict())
     else:
-        print(f"\n{report.verdict}")
+        report = print_findings(subject, check_mixer(subject))
     raise typer.Exit(1 if report.failed else 0)
+
+
+def print_findings(subject: Subject, findings: Iterable[Finding]) -> Report:
+    """A title, a line a property as soon as it is known, and the verdict."""
+    from rich.console import Console
+
+    from mqar_bench.contract.report import Report
+
+    console, found = Console(highlight=False), []
+    print(f"{title(subject)}, checked in {subject.dtype_name} on the CPU\n")
+    for finding in findings:
+        found.append(finding)
+        _print(console, finding)
+    report = Report(subject, tuple(found))
+    print(f"\n{report.verdict}")
+    return report
 
 
 def _print(console: Console, finding: Finding) -> None:
@@ -79,7 +89,7 @@ def _print(console: Console, finding: Finding) -> None:
     console.print(text, soft_wrap=True)
 
 
-def _title(subject: Subject) -> str:
+def title(subject: Subject) -> str:
     from mqar_bench.cli.show import show_json
 
     options = ", ".join(f"{key}={show_json(value)}" for key, value in subject.options.items())

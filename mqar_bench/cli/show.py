@@ -72,7 +72,7 @@ def print_summary(summary: Summary, store: Store) -> None:
     left = f", {len(summary.left)} left" if summary.left else ""
     counts = f"{len(summary.done)} done, {len(summary.skipped)} done before, {len(summary.failed)} failed{left}"
     print(f"{counts}: {store.root}")
-    _print_undone(summary, store)
+    print_undone(summary, store)
 
 
 def _guide(result: RunResult) -> float:
@@ -80,7 +80,7 @@ def _guide(result: RunResult) -> float:
     return result.epochs[-1].accuracy if result.epochs else result.accuracy or 0.0
 
 
-def _print_undone(summary: Summary, store: Store) -> None:
+def print_undone(summary: Summary, store: Store) -> None:
     """The runs that are left or failed, and where the first of the latter has its traceback."""
     from mqar_bench.launching.progress import list_runs
 

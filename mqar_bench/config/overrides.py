@@ -172,6 +172,22 @@ def parse_mixer(name: str, options: str | Mapping[str, Any]) -> MixerSpec:
         raise UsageError(f"options: {error}") from None
 
 
+def parse_list(option: str, text: str, example: str) -> list[Any]:
+    """A JSON list of one entry or more, which is given to an option.
+
+    Raises:
+        UsageError: it is none; one line, with an example.
+    """
+    try:
+        value = _parse(text, list)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None
+    if not isinstance(value, list) or not value:
+        empty = ", not an empty one" if value == [] else f" (got {_short(value)})"
+        raise UsageError(f"{option} must be a JSON list, such as {example}{empty}")
+    return value
+
+
 def _assign(values: dict[str, Any], path: str, text: str, given: list[str]) -> None:
     """Set one path of those ``given`` in the plain form of a ``RunConfig``."""
     segments = path.split(".")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,14 +65,15 @@ def check(mixer: str, options: Mapping[str, Any] | None = None, d_model: int | N
     Raises:
         UsageError: there is no such mixer, or it takes these options at no such width; one line.
     """
-    subject = make_subject(mixer, {} if options is None else options, d_model)
+    subject = make_subject(mixer, {} if options is None else options, [d_model] if d_model else WIDTHS)
     return Report(subject, tuple(check_mixer(subject)))
 
 
-def make_subject(mixer: str, options: Mapping[str, Any] | str, d_model: int | None = None) -> Subject:
-    """What ``check_mixer`` looks at; arguments and errors are those of ``check``, but options may be JSON text."""
+def make_subject(mixer: str, options: Mapping[str, Any] | str, widths: Sequence[int] = WIDTHS) -> Subject:
+    """What ``check_mixer`` looks at, at the first of some widths with which a mixer takes its options, which may be
+    JSON text; other arguments and errors are those of ``check``."""
     spec = parse_mixer(mixer, options)
     try:
-        return prepare(mixer, fit_width(mixer, spec.options, [d_model] if d_model else WIDTHS), spec.options)
+        return prepare(mixer, fit_width(mixer, spec.options, widths), spec.options)
     except MixerError as error:
         raise UsageError(str(error)) from None

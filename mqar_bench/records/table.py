@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -60,21 +60,26 @@ def to_frame(results: Iterable[RunResult], curves: bool = False) -> pd.DataFrame
     With ``curves`` there is a last column ``curve``, for figures: a tuple of ``records.curves.Point`` a run.
     """
     results = list(results)
-    rows = [_row(result) for result in results]
-    varying = list(dict.fromkeys(name for row in rows for name in row if name not in LEADING + TRAILING))
-    settings = [name for name in varying if name.startswith("accuracy/")]
-    options = sorted(name for name in varying if name.startswith("option."))
-    frame = pd.DataFrame(rows, columns=[*LEADING, *settings, *options, *TRAILING])
-    kinds = {**dict.fromkeys(_GAPPED, "Int64"), **dict.fromkeys(_NUMBERS, "float64")}
-    whole = {name: "Int64" for name in options if all(_is_whole(row.get(name)) for row in rows)}
-    frame = frame.astype({**kinds, **whole})
+    frame = from_rows([to_row(result) for result in results])
     if curves:
         points = [(*training_points(result), *guide_points(result)) for result in results]
         frame["curve"] = pd.Series(points, index=frame.index, dtype=object)
     return frame
 
 
-def _row(result: RunResult) -> dict[str, Any]:
+def from_rows(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The table of rows as ``to_row`` makes them, without curves; what a row lacks is missing."""
+    varying = list(dict.fromkeys(name for row in rows for name in row if name not in LEADING + TRAILING))
+    settings = [name for name in varying if name.startswith("accuracy/")]
+    options = sorted(name for name in varying if name.startswith("option."))
+    frame = pd.DataFrame(rows, columns=[*LEADING, *settings, *options, *TRAILING])
+    kinds = {**dict.fromkeys(_GAPPED, "Int64"), **dict.fromkeys(_NUMBERS, "float64")}
+    whole = {name: "Int64" for name in options if all(_is_whole(row.get(name)) for row in rows)}
+    return frame.astype({**kinds, **whole})
+
+
+def to_row(result: RunResult) -> dict[str, Any]:
+    """A run's row, of plain values."""
     config = result.config
     steps, tokens = steps_tokens_to(RECALLED, result)
     return {

@@ -17,8 +17,8 @@ from mqar_bench.tasks import MQARConfig
 ROOT = Path(__file__).parents[2]
 #: Print something else than text for people: a Python file.
 WITHOUT = {"export-zoology"}
-#: In the test of reports below, and in tests/doctor.
-TRIED_ELSEWHERE = {"reproduce", "report", "doctor"}
+#: In the test of reports below, in tests/doctor, and in test_compare.py.
+TRIED_ELSEWHERE = {"reproduce", "report", "doctor", "compare"}
 SWEEP = """\
 from pathlib import Path
 from mqar_bench import read_config

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mqar_bench.analysis.statistics import compare
+from mqar_bench.analysis.statistics import Comparison, compare
 
 #: Differences that are none: a tenth of a capacity, and of an accuracy so much.
 CAPACITY_MARGIN, ACCURACY_MARGIN = math.log2(1.1), 0.02
@@ -41,12 +41,13 @@ class Measure(NamedTuple):
 
 
 class Duel(NamedTuple):
-    """How ours does against theirs: a verdict of ``statistics.compare``, the numbers as text, and what to answer where
-    it is none."""
+    """How ours does against theirs: a verdict of ``statistics.compare``, the numbers as text, what to answer where it
+    is none, and the difference of the means on the scale of ``Measure.seeds``."""
 
     verdict: str
     text: str
     undecided: str
+    difference: Comparison
 
 
 def measure_of(points: pd.DataFrame) -> Measure:
@@ -69,5 +70,5 @@ def duel(ours: Mapping[Any, Any], theirs: Mapping[Any, Any], measure: Measure) -
         reach = f"{found.low:+.3f} to {found.high:+.3f}" if seeds > 1 else ""
     text += f" ({reach})" if reach else " (one seed)"
     if measure.column == "capacity" and ours["censored"] == theirs["censored"] != "":
-        return Duel("not told apart", text, "not told apart: both at the end of what was tested")
-    return Duel(found.verdict, text, f"not told apart by {seeds} seed{'' if seeds == 1 else 's'}")
+        return Duel("not told apart", text, "not told apart: both at the end of what was tested", found)
+    return Duel(found.verdict, text, f"not told apart by {seeds} seed{'' if seeds == 1 else 's'}", found)
