@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from mqar_bench.cli.launching import (
     Retries,
     SaveWeights,
     TimeBudget,
+    Track,
     make_budget,
 )
 
@@ -55,6 +56,7 @@ def run(
     time_budget: TimeBudget = None,
     save_weights: SaveWeights = False,
     retrain_without_weights: Retrain = False,
+    track: Track = None,
     force: Force = False,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config as JSON; train nothing.")] = False,
@@ -81,8 +83,14 @@ def run(
     if dry_run:
         print(chosen.model_dump_json(indent=2))
         return
-    resources = {"address": address, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run, "retries": retries}
+    resources: dict[str, Any] = {
+        "address": address,
+        "cpus_per_run": cpus_per_run,
+        "gpus_per_run": gpus_per_run,
+        "retries": retries,
+    }
     resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
+    resources |= {"track": tuple(track or ())}
     launcher = Launcher(store, executor, quiet, force, make_budget(time_budget), resources)
     summary = launcher.launch([chosen])
     for result in summary.done + summary.skipped + summary.failed:

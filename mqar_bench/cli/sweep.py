@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from mqar_bench.cli.launching import (
     Retries,
     SaveWeights,
     TimeBudget,
+    Track,
     make_budget,
 )
 
@@ -66,6 +67,7 @@ def sweep(
     time_budget: TimeBudget = None,
     save_weights: SaveWeights = False,
     retrain_without_weights: Retrain = False,
+    track: Track = None,
     screen: Annotated[
         bool, typer.Option("--screen", help="Try all learning rates for a share of the epochs, the best in full.")
     ] = False,
@@ -113,8 +115,14 @@ def sweep(
     if dry_run:
         _list_runs(configs, store, screening)
         return
-    resources = {"address": address, "jobs": jobs, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
+    resources: dict[str, Any] = {
+        "address": address,
+        "jobs": jobs,
+        "cpus_per_run": cpus_per_run,
+        "gpus_per_run": gpus_per_run,
+    }
     resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
+    resources |= {"track": tuple(track or ())}
     launcher = Launcher(store, executor, quiet, force, budget, resources | {"retries": retries})
     summary = launcher.launch(configs) if screening is None else launcher.launch_screened(configs, screening)
     print_summary(summary, store)

@@ -7,7 +7,12 @@ setting is too hard.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from mqar_bench.config import setting_names
+
+if TYPE_CHECKING:
+    from mqar_bench.records.result import RunResult
 
 #: The accuracy that is still recall.
 RECALLED = 0.9
@@ -52,3 +57,19 @@ def recalled_pairs(curve: Mapping[int, float]) -> float | None:
     ``N (a - 1 / N) / (1 - 1 / N)``. None without a setting of more than one pair."""
     counts = [(n * a - 1) / (1 - 1 / n) for n, a in curve.items() if n > 1]
     return max(0.0, *counts) if counts else None
+
+
+def capacity_columns(result: RunResult) -> dict[str, Any]:
+    """Of the test settings of MQAR; of several with as many pairs the hardest counts."""
+    tasks = result.config.data.test
+    curve: dict[int, float] = {}
+    for name, task in zip(setting_names(tasks), tasks, strict=True):
+        if task.name == "multiquery_ar" and name in result.settings:
+            accuracy = result.settings[name]
+            curve[task.num_kv_pairs] = min(accuracy, curve.get(task.num_kv_pairs, accuracy))
+    found = find_capacity(curve)
+    return {
+        "capacity": found.pairs if found else None,
+        "censored": found.censored if found else None,
+        "recalled_pairs": recalled_pairs(curve),
+    }
