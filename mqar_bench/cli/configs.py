@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def load_sweep(
-    name: str, scale: str | None, seeds: int = 1, quiet: bool = True, ignore_unknown: bool = False
+    name: str,
+    scale: str | None,
+    seeds: int = 1,
+    quiet: bool = True,
+    ignore_unknown: bool = False,
+    track: Sequence[str] = (),
 ) -> list[RunConfig]:
     """The runs of a sweep at a scale, with so many seeds: one of ours, or that of a module of the user's own.
 
@@ -24,6 +31,7 @@ def load_sweep(
     Args:
         quiet: do not say on standard error what the runs of a module are listed as, and what of it differs.
         ignore_unknown: of an experiment file of Zoology, leave out fields that are not known.
+        track: trackers that will follow the runs: Weights & Biases in the project that an experiment file asks for.
 
     Raises:
         UsageError: there is none such, or no scale.
@@ -33,7 +41,7 @@ def load_sweep(
     from mqar_bench.basics.modules import is_own
 
     if name not in sweeps.names() and is_own(name):
-        return _load_module(name, scale, seeds, quiet, ignore_unknown)
+        return _load_module(name, scale, seeds, quiet, ignore_unknown, track)
     if ignore_unknown:
         raise _not_of_zoology(name)
     if name not in sweeps.names() and Path(f"{name}.py").is_file():
@@ -69,7 +77,9 @@ def _is_found(name: str) -> bool:
         return False
 
 
-def _load_module(name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
+def _load_module(
+    name: str, scale: str | None, seeds: int, quiet: bool, ignore_unknown: bool, track: Sequence[str]
+) -> list[RunConfig]:
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.basics.modules import locate
     from mqar_bench.zoology.experiment import execute_module
@@ -81,7 +91,7 @@ def _load_module(name: str, scale: str | None, seeds: int, quiet: bool, ignore_u
     if not callable(getattr(module, "configs", None)):
         if scale is not None and hasattr(module, "configs"):
             raise UsageError(f"--scale {scale}: an experiment file has no scales")
-        return _load_zoology(place, module, seeds, quiet, ignore_unknown)
+        return _load_zoology(place, module, seeds, quiet, ignore_unknown, track)
     if ignore_unknown:
         raise _not_of_zoology(name)
     configs = load_own(place, module, scale)
@@ -90,7 +100,9 @@ def _load_module(name: str, scale: str | None, seeds: int, quiet: bool, ignore_u
     return with_seeds(configs, seeds)
 
 
-def _load_zoology(place: Place, module: ModuleType, seeds: int, quiet: bool, ignore_unknown: bool) -> list[RunConfig]:
+def _load_zoology(
+    place: Place, module: ModuleType, seeds: int, quiet: bool, ignore_unknown: bool, track: Sequence[str]
+) -> list[RunConfig]:
     """The runs of an experiment file of Zoology; on standard error, what could not be translated or differs, and the
     name of the sweep."""
     from mqar_bench.basics.errors import UsageError
@@ -105,9 +117,30 @@ def _load_zoology(place: Place, module: ModuleType, seeds: int, quiet: bool, ign
             print(f"note: {count} of {experiment.total} configs: {note}", file=sys.stderr)
     if not experiment.configs:
         raise UsageError(f"{place.shown}: none of its {experiment.total} configs can be run here")
+    if "wandb" in track:
+        _take_logger(place, experiment.loggers)
+    elif experiment.loggers and not quiet:
+        projects = ", ".join(project for project, _ in experiment.loggers)
+        print(f"note: they log to Weights & Biases, project {projects}: with --track wandb, here too", file=sys.stderr)
     if not quiet:
         _say_name(experiment.configs[0])
     return with_seeds(experiment.configs, seeds)
+
+
+def _take_logger(place: Place, loggers: Sequence[tuple[str, str | None]]) -> None:
+    """Have Weights & Biases take the project and the entity of an experiment file, unless the environment has some."""
+    from mqar_bench.basics.errors import UsageError
+
+    if "WANDB_PROJECT" in os.environ or "WANDB_ENTITY" in os.environ or not loggers:
+        return
+    if len(loggers) > 1:
+        asked = ", ".join("/".join(filter(None, (entity, project))) for project, entity in loggers)
+        raise UsageError(
+            f"{place.shown} logs to several projects of Weights & Biases, {asked}: choose by WANDB_PROJECT"
+        )
+    [(os.environ["WANDB_PROJECT"], entity)] = loggers
+    if entity:
+        os.environ["WANDB_ENTITY"] = entity
 
 
 def _say_name(config: RunConfig) -> None:
@@ -121,18 +154,25 @@ def _not_of_zoology(name: str) -> Exception:
 
 
 def changed_config(
-    pairs: list[tuple[str, str]], base: str | None, file: Path | None, record: str | None, store: Store
+    pairs: list[tuple[str, str]],
+    base: str | None,
+    file: Path | None,
+    record: str | None,
+    store: Store,
+    track: Sequence[str] = (),
 ) -> RunConfig:
     """``start_config`` with changes; a changed run is not of the sweep that it was changed from."""
     from mqar_bench.config.overrides import apply_overrides
 
-    start = start_config(base, file, record, store)
+    start = start_config(base, file, record, store, track)
     if pairs and (base is not None or record is not None):
         start = start.model_copy(update={"sweep": "adhoc", "scale": "custom"})
     return apply_overrides(start, pairs)
 
 
-def start_config(base: str | None, file: Path | None, record: str | None, store: Store) -> RunConfig:
+def start_config(
+    base: str | None, file: Path | None, record: str | None, store: Store, track: Sequence[str] = ()
+) -> RunConfig:
     """The config to start from: a run of a sweep (NAME/SCALE/I, or NAME/I of a module without a choice of scales), a
     file, a record (file or id), or the default."""
     from mqar_bench.basics.errors import UsageError
@@ -140,7 +180,7 @@ def start_config(base: str | None, file: Path | None, record: str | None, store:
     from mqar_bench.config.overrides import read_config
 
     if base is not None:
-        return run_of_sweep(base, "--base ")
+        return run_of_sweep(base, "--base ", track)
     if record is not None and Path(record).exists():
         file = Path(record)
     elif record is not None:
@@ -152,12 +192,12 @@ def start_config(base: str | None, file: Path | None, record: str | None, store:
     return RunConfig() if file is None else read_config(file)
 
 
-def run_of_sweep(place: str, option: str = "") -> RunConfig:
+def run_of_sweep(place: str, option: str = "", track: Sequence[str] = ()) -> RunConfig:
     """The run that ``SWEEP/SCALE/I`` means, which is given to an ``option``; ``UsageError`` if there is none such."""
     from mqar_bench.basics.errors import UsageError
 
     name, scale, index = _parse_place(place, option)
-    configs = load_sweep(name, scale)
+    configs = load_sweep(name, scale, track=track)
     if index not in map(str, range(len(configs))):
         raise UsageError(f"{option}{place}: the last part must be a run from 0 to {len(configs) - 1}")
     return configs[int(index)]

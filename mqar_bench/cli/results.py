@@ -80,7 +80,8 @@ def _results() -> None:
     epilog="**Examples**\n\n"
     "mqar-bench results list fig3 --scale demo\n\n"
     "mqar-bench results --format csv > runs.csv\n\n"
-    "mqar-bench results --export runs.parquet",
+    "mqar-bench results --export runs.parquet\n\n"
+    "mqar-bench results --export runs.csv --flat",
 )
 def list_results(
     name: Sweep = None,
@@ -91,6 +92,10 @@ def list_results(
     export: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every column to a .csv or .parquet file instead.")
     ] = None,
+    flat: Annotated[
+        bool,
+        typer.Option("--flat", help="For --export, csv, json: columns config.* and summary.*, as W&B has them."),
+    ] = False,
 ) -> None:
     """Show the records, a row a run; this is what `mqar-bench results` does without a command.
 
@@ -98,6 +103,7 @@ def list_results(
     """
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.cli.show import print_frame, to_json
+    from mqar_bench.records.flat import to_flat_frame
     from mqar_bench.records.table import to_frame
 
     if export is not None:
@@ -105,7 +111,9 @@ def list_results(
             raise UsageError(f"--export {export}: the file must end in .csv or .parquet")
         if columns is not None or format is not ResultsFormat.table:
             raise UsageError("--export writes every column in the format that FILE ends in: no --columns, --format")
-    frame = to_frame(read_records(results, name and sweep_name(name), scale))
+    if flat and export is None and format is ResultsFormat.table:
+        raise UsageError("--flat has too many columns for a table: give --export FILE, or --format csv or json")
+    frame = (to_flat_frame if flat else to_frame)(read_records(results, name and sweep_name(name), scale))
     chosen = [_column(column.strip(), list(frame.columns)) for column in columns.split(",")] if columns else None
     frame = frame if chosen is None else frame[chosen]
     if export is not None:

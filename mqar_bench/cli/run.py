@@ -79,7 +79,7 @@ def run(
     pairs, store = parse_pairs(context.args, options), Store(results)
     if sum(start is not None for start in (base, config, from_record)) > 1:
         raise UsageError("--base, --config and --from-record exclude each other")
-    chosen = changed_config(pairs, base, config, from_record, store)
+    chosen = changed_config(pairs, base, config, from_record, store, track or ())
     if dry_run:
         print(chosen.model_dump_json(indent=2))
         return

@@ -109,7 +109,8 @@ def sweep(
 
     if select is not None and (screen or seeds != 1):
         raise UsageError("--select N screens, and says how many seeds there are: leave out --screen and --seeds")
-    configs, store = load_sweep(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
+    configs = load_sweep(name, scale, seeds, quiet, ignore_unknown_fields, track or ())
+    store = Store(results)
     screening = Screening(screen_share, screen_keep, select or 0) if screen or select else None
     budget = make_budget(time_budget)
     if dry_run:

@@ -99,7 +99,17 @@ def to_flat_frame(results: Iterable[RunResult]) -> pd.DataFrame:
     rows = [_row(result) for result in results]
     names = dict.fromkeys(name for row in rows for name in row)
     order = sorted(names, key=lambda name: name.partition(".")[0] if "." in name else "")  # stable
-    return pd.DataFrame(rows, columns=order).convert_dtypes(convert_floating=False, convert_string=False)
+    kinds = {name: kind for name in order if (kind := _kind(row.get(name) for row in rows))}
+    return pd.DataFrame(rows, columns=order).astype(kinds)
+
+
+def _kind(values: Iterable[Any]) -> str:
+    """A column's type where some may be missing; empty for what is no numbers."""
+    found = {type(value) for value in values if value is not None}
+    for kind, types in (("boolean", {bool}), ("Int64", {int}), ("float64", {int, float})):
+        if found and found <= types:
+            return kind
+    return ""
 
 
 def _row(result: RunResult) -> dict[str, Any]:
