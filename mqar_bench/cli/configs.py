@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +14,19 @@ if TYPE_CHECKING:
 
 
 def read_sweep(
-    name: str, scale: str | None, seeds: int = 1, quiet: bool = True, ignore_unknown: bool = False
+    name: str,
+    scale: str | None,
+    seeds: int = 1,
+    quiet: bool = True,
+    ignore_unknown: bool = False,
+    track: Sequence[str] = (),
 ) -> list[RunConfig]:
     """``sweeps.loading.load_sweep``, with what is to be said of a module of the user's own on standard error.
 
     Args:
         name: see there, as ``scale``, ``seeds`` and ``ignore_unknown``.
         quiet: say only what is refused, not as what the runs are listed, and what of them differs.
+        track: trackers that will follow the runs: Weights & Biases in the project that an experiment file asks for.
 
     Raises:
         UsageError: there is none such, or no scale.
@@ -31,7 +39,8 @@ def read_sweep(
         if not (quiet and line.startswith("note:")):
             print(line, file=sys.stderr)
 
-    configs = load_sweep(name, scale, seeds, ignore_unknown=ignore_unknown, say=say)
+    take = _take_loggers if "wandb" in track else None
+    configs = load_sweep(name, scale, seeds, ignore_unknown=ignore_unknown, say=say, take_loggers=take)
     if name not in sweeps.names() and is_own(name):
         say(f"note: its runs are those of sweep {configs[0].sweep} at scale {configs[0].scale}")
     return configs
@@ -58,18 +67,39 @@ def _is_found(name: str) -> bool:
         return False
 
 
+def _take_loggers(shown: str, loggers: Sequence[tuple[str, str | None]]) -> None:
+    """Have Weights & Biases take the project and the entity of an experiment file, unless the environment has some."""
+    from mqar_bench.basics.errors import UsageError
+
+    if "WANDB_PROJECT" in os.environ or "WANDB_ENTITY" in os.environ or not loggers:
+        return
+    if len(loggers) > 1:
+        asked = ", ".join("/".join(filter(None, (entity, project))) for project, entity in loggers)
+        raise UsageError(f"{shown} logs to several projects of Weights & Biases, {asked}: choose by WANDB_PROJECT")
+    [(os.environ["WANDB_PROJECT"], entity)] = loggers
+    if entity:
+        os.environ["WANDB_ENTITY"] = entity
+
+
 def changed_config(
-    pairs: list[tuple[str, str]], base: str | None, file: Path | None, record: str | None, store: Store
+    pairs: list[tuple[str, str]],
+    base: str | None,
+    file: Path | None,
+    record: str | None,
+    store: Store,
+    track: Sequence[str] = (),
 ) -> RunConfig:
     """``start_config`` with changes; a changed run is not of the sweep that it was changed from."""
     from mqar_bench.config.change import with_pairs
     from mqar_bench.config.overrides import apply_overrides
 
-    start = start_config(base, file, record, store)
+    start = start_config(base, file, record, store, track)
     return apply_overrides(start, pairs) if file is not None else with_pairs(start, pairs)
 
 
-def start_config(base: str | None, file: Path | None, record: str | None, store: Store) -> RunConfig:
+def start_config(
+    base: str | None, file: Path | None, record: str | None, store: Store, track: Sequence[str] = ()
+) -> RunConfig:
     """The config to start from: a run of a sweep (NAME/SCALE/I, or NAME/I of a module without a choice of scales), a
     file, a record (file or id), or the default."""
     from mqar_bench.basics.errors import UsageError
@@ -77,7 +107,7 @@ def start_config(base: str | None, file: Path | None, record: str | None, store:
     from mqar_bench.config.overrides import read_config
 
     if base is not None:
-        return run_of_sweep(base, "--base ")
+        return run_of_sweep(base, "--base ", track)
     if record is not None and Path(record).exists():
         file = Path(record)
     elif record is not None:
@@ -89,12 +119,12 @@ def start_config(base: str | None, file: Path | None, record: str | None, store:
     return RunConfig() if file is None else read_config(file)
 
 
-def run_of_sweep(place: str, option: str = "") -> RunConfig:
+def run_of_sweep(place: str, option: str = "", track: Sequence[str] = ()) -> RunConfig:
     """The run that ``SWEEP/SCALE/I`` means, which is given to an ``option``; ``UsageError`` if there is none such."""
     from mqar_bench.basics.errors import UsageError
 
     name, scale, index = _parse_place(place, option)
-    configs = read_sweep(name, scale)
+    configs = read_sweep(name, scale, track=track)
     if index not in map(str, range(len(configs))):
         raise UsageError(f"{option}{place}: the last part must be a run from 0 to {len(configs) - 1}")
     return configs[int(index)]

@@ -55,6 +55,15 @@ Retrain = Annotated[
     bool, typer.Option("--retrain-without-weights", help="The same, and train runs that are done but have none again.")
 ]
 
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Follow runs in tensorboard or wandb, or by a class of your own: my_trackers.Mine. Repeatable.",
+        show_default=False,
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Launcher:

@@ -8,15 +8,15 @@ import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from mqar_bench.basics.errors import hint
-from mqar_bench.cli.app import Application, Once, Results, app
-from mqar_bench.cli.complete import IMPLIED, complete_scale, complete_sweep_or_command
+from mqar_bench.cli.app import Application, Results, app
+from mqar_bench.cli.complete import complete_scale, complete_sweep_or_command
 from mqar_bench.cli.configs import sweep_name
+from mqar_bench.cli.or_list import DEFAULT, OrList
 from mqar_bench.cli.output import Json, frame_rows, print_json
 
 if TYPE_CHECKING:
@@ -26,33 +26,11 @@ if TYPE_CHECKING:
     from mqar_bench.records.result import RunResult
     from mqar_bench.records.store import Entry
 
-#: What `mqar-bench results` does where its first word is none of its commands.
-DEFAULT = "list"
-
 
 class ResultsFormat(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
-
-
-class OrList(Once, TyperGroup):
-    """Commands of which ``list`` need not be named: an unknown first word is its argument or option."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = [DEFAULT, *args]
-            ctx.meta[IMPLIED] = True
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Help has the arguments and options of ``list`` too, as they can be given here."""
-        own = self.params
-        self.params = [*own, *self.commands[DEFAULT].params]
-        try:
-            super().format_help(ctx, formatter)
-        finally:
-            self.params = own
 
 
 group = Application(cls=OrList, subcommand_metavar="| COMMAND [ARGS]...")
@@ -92,7 +70,8 @@ def _results() -> None:
     epilog="**Examples**\n\n"
     "mqar-bench results list fig3 --scale demo\n\n"
     "mqar-bench results --format csv > runs.csv\n\n"
-    "mqar-bench results --export runs.parquet",
+    "mqar-bench results --export runs.parquet\n\n"
+    "mqar-bench results --export runs.csv --flat",
 )
 def list_results(
     name: Sweep = None,
@@ -104,6 +83,10 @@ def list_results(
     export: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every column to a .csv or .parquet file instead.")
     ] = None,
+    flat: Annotated[
+        bool,
+        typer.Option("--flat", help="For --export, csv, json: columns config.* and summary.*, as W&B has them."),
+    ] = False,
 ) -> None:
     """Show the records, a row a run; this is what `mqar-bench results` does without a command.
 
@@ -111,6 +94,7 @@ def list_results(
     """
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.cli.show import print_frame
+    from mqar_bench.records.flat import to_flat_frame
     from mqar_bench.records.table import to_frame
 
     if as_json:
@@ -122,7 +106,9 @@ def list_results(
             raise UsageError(f"--export {export}: the file must end in .csv or .parquet")
         if columns is not None or format is not ResultsFormat.table:
             raise UsageError("--export writes every column in the format that FILE ends in: no --columns, --format")
-    frame = to_frame(read_records(results, name and sweep_name(name), scale))
+    if flat and export is None and format is ResultsFormat.table:
+        raise UsageError("--flat has too many columns for a table: give --export FILE, or --format csv or json")
+    frame = (to_flat_frame if flat else to_frame)(read_records(results, name and sweep_name(name), scale))
     chosen = [_column(column.strip(), list(frame.columns)) for column in columns.split(",")] if columns else None
     frame = frame if chosen is None else frame[chosen]
     if export is not None:

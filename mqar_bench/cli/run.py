@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from mqar_bench.cli.launching import (
     Retries,
     SaveWeights,
     TimeBudget,
+    Track,
     make_budget,
 )
 from mqar_bench.cli.output import print_json
@@ -67,6 +68,7 @@ def run(
     time_budget: TimeBudget = None,
     save_weights: SaveWeights = False,
     retrain_without_weights: Retrain = False,
+    track: Track = None,
     force: Force = False,
     quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the config as JSON; train nothing.")] = False,
@@ -90,12 +92,18 @@ def run(
     pairs, store = parse_pairs(context.args, options), Store(results)
     if sum(start is not None for start in (base, config, from_record)) > 1:
         raise UsageError("--base, --config and --from-record exclude each other")
-    chosen = changed_config(pairs, base, config, from_record, store)
+    chosen = changed_config(pairs, base, config, from_record, store, track or ())
     if dry_run:
         print(chosen.model_dump_json(indent=2))
         return
-    resources = {"address": address, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run, "retries": retries}
+    resources: dict[str, Any] = {
+        "address": address,
+        "cpus_per_run": cpus_per_run,
+        "gpus_per_run": gpus_per_run,
+        "retries": retries,
+    }
     resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
+    resources |= {"track": tuple(track or ())}
     launcher = Launcher(store, executor, quiet, force, make_budget(time_budget), resources)
     summary = launcher.launch([chosen])
     ended = summary.done + summary.skipped + summary.failed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from mqar_bench.cli.launching import (
     Retries,
     SaveWeights,
     TimeBudget,
+    Track,
     make_budget,
 )
 from mqar_bench.cli.output import Json, print_json, summary_values
@@ -74,6 +75,7 @@ def sweep(
     time_budget: TimeBudget = None,
     save_weights: SaveWeights = False,
     retrain_without_weights: Retrain = False,
+    track: Track = None,
     screen: Annotated[
         bool, typer.Option("--screen", help="Try all learning rates for a share of the epochs, the best in full.")
     ] = False,
@@ -116,14 +118,21 @@ def sweep(
 
     if select is not None and (screen or seeds != 1):
         raise UsageError("--select N screens, and says how many seeds there are: leave out --screen and --seeds")
-    configs, store = read_sweep(name, scale, seeds, quiet, ignore_unknown_fields), Store(results)
+    configs = read_sweep(name, scale, seeds, quiet, ignore_unknown_fields, track or ())
+    store = Store(results)
     screening = Screening(screen_share, screen_keep, select or 0) if screen or select else None
     budget = make_budget(time_budget)
     if dry_run:
         _list_runs(configs, store, screening, as_json)
         return
-    resources = {"address": address, "jobs": jobs, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run}
+    resources: dict[str, Any] = {
+        "address": address,
+        "jobs": jobs,
+        "cpus_per_run": cpus_per_run,
+        "gpus_per_run": gpus_per_run,
+    }
     resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
+    resources |= {"track": tuple(track or ())}
     launcher = Launcher(store, executor, quiet, force, budget, resources | {"retries": retries})
     summary = launcher.launch(configs) if screening is None else launcher.launch_screened(configs, screening)
     if not as_json:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from mqar_bench.config import RunConfig
 from mqar_bench.records.result import RunResult
-from mqar_bench.training.session import Progress
+from mqar_bench.training.session import Measured, Progress
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Task:
     """A run to execute: from scratch, or from a checkpoint; for at most so many seconds, if a number is given.
 
     ``save_every`` is the number of seconds from one checkpoint to the next; ``None`` for the usual one. With
-    ``save_weights`` the trained weights are told before the record.
+    ``save_weights`` the trained weights are told before the record, with ``measure`` what is measured on the way.
     """
 
     config: RunConfig
@@ -24,6 +24,7 @@ class Task:
     seconds: float | None = None
     save_every: float | None = None
     save_weights: bool = False
+    measure: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Note:
 
 
 #: The last three end a run.
-Event = Begun | Progress | Saved | Trained | Note | Paused | Lost | RunResult
+Event = Begun | Progress | Measured | Saved | Trained | Note | Paused | Lost | RunResult
 
 Tell = Callable[[str, Event], None]
 

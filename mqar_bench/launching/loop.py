@@ -17,7 +17,8 @@ from mqar_bench.launching.watcher import Watcher
 from mqar_bench.launching.worker import failure
 from mqar_bench.records.result import RunResult, ScreenRecord, now
 from mqar_bench.records.store import Store, StoreError
-from mqar_bench.training.session import Progress
+from mqar_bench.tracking import Tracking
+from mqar_bench.training.session import Measured, Progress
 
 #: How often to look whether runs of another process have ended.
 ELSEWHERE_SECONDS = 1.0
@@ -70,10 +71,11 @@ class Loop:
         screens: Mapping[str, ScreenRecord],
         save_weights: bool = False,
         retrain: bool = False,
+        tracking: Tracking | None = None,
     ) -> None:
         self.store, self.claims, self.workers, self.watcher = store, claims, workers, watcher
         self.known, self.retries, self.budget, self.force, self.screens = known, retries, budget, force, screens
-        self.save_weights, self.retrain = save_weights, retrain
+        self.save_weights, self.retrain, self.tracking = save_weights, retrain, tracking
         self.checkpoints = Checkpoints(store)
         self.durations = Durations()
         self.started = datetime.now(UTC)
@@ -149,7 +151,8 @@ class Loop:
             self.watcher.note(run.id, f"starts from scratch: {problem}")
         seconds = None if self.budget is None else self.budget.left
         self.running[run.id], run.stepped, run.weights = run, False, None
-        self.workers.submit(Task(run.config, checkpoint, seconds, save_weights=self.save_weights))
+        task = Task(run.config, checkpoint, seconds, save_weights=self.save_weights, measure=bool(self.tracking))
+        self.workers.submit(task)
 
     def _hear(self, run_id: str, event: Event) -> None:
         if isinstance(event, Note):
@@ -165,6 +168,9 @@ class Loop:
                 run.begun = True
             case Progress():
                 self.watcher.progress(run_id, event)
+            case Measured():
+                if self.tracking:
+                    self.tracking.measure(run.config, event)
             case Saved():
                 self._save(run, event.checkpoint)
             case Trained():
@@ -174,6 +180,8 @@ class Loop:
                 self._drop(run)
                 self.left.append(run.config)
                 self.paused += 1
+                if self.tracking:
+                    self.tracking.pause(run_id)
                 self.watcher.pause(run_id, event.fraction)
             case Lost():
                 self._lose(run, event)
@@ -236,6 +244,8 @@ class Loop:
             self.store.write_weights(run.config, run.weights)
         if result.status == "done" or result.run_id not in self.known:
             self.store.write(result)
+        if self.tracking:
+            self.tracking.end(result)
         self.checkpoints.remove(run.config)  # of a failed run too: what made it fail may be in it
         self._drop(run)
         self.durations.add(result)

@@ -23,8 +23,8 @@ from mqar_bench.records.result import RunResult, now
 from mqar_bench.training.data import shared_data
 
 #: Of a task: config in JSON, checkpoint, seconds, when these are over by ``time.time()``, how often to save, and
-#: whether to tell the weights.
-PlainTask = tuple[str, bytes | None, float | None, float | None, float | None, bool]
+#: whether to tell the weights and what is measured.
+PlainTask = tuple[str, bytes | None, float | None, float | None, float | None, bool, bool]
 
 POLL_SECONDS = 0.5
 #: How old the count of a cluster's machines may be.
@@ -125,7 +125,7 @@ class RayExecutor:
         self._check_alive()
         ends = None if task.seconds is None else time.time() + task.seconds
         config = task.config.model_dump_json()
-        plain = (config, task.checkpoint, task.seconds, ends, task.save_every, task.save_weights)
+        plain = (config, task.checkpoint, task.seconds, ends, task.save_every, task.save_weights, task.measure)
         events = self._task.remote(self._paths, plain, self._share(task.config.data), self._cpus, self._gpus)
         self._running[events] = (task, now(), time.monotonic())
 

@@ -13,10 +13,13 @@ from mqar_bench.launching.claims import Claims
 from mqar_bench.launching.executor import Executor
 from mqar_bench.launching.here import check_here
 from mqar_bench.launching.loop import Loop
+from mqar_bench.launching.screen import SUFFIX
 from mqar_bench.launching.watcher import Silent, Watcher
+from mqar_bench.records.flat import run_group, run_name
 from mqar_bench.records.result import RunResult, ScreenRecord
 from mqar_bench.records.store import Store
 from mqar_bench.records.weights import find_weights
+from mqar_bench.tracking import JobType, TrackedRun, Tracking, load_tracker
 
 EXECUTORS = ("ray", "inline")
 RETRIES = 2
@@ -54,6 +57,7 @@ def launch(
     screens: Mapping[str, ScreenRecord] | None = None,
     save_weights: bool = False,
     retrain_without_weights: bool = False,
+    track: Sequence[str] = (),
     watcher: Watcher | None = None,
 ) -> Summary:
     """Execute the runs that are not done yet, in the order given; a failed run does not stop the others.
@@ -80,11 +84,13 @@ def launch(
         save_weights: keep the trained weights of each run that is executed, beside its record and written before it.
             Of runs that are done already and have none it is only said how many they are.
         retrain_without_weights: the same, and train these again.
+        track: trackers that follow the runs that are executed: ``tensorboard``, ``wandb``, or dotted paths to classes
+            (``tracking.Tracker``). They are called in this process. One that fails is told of and left out.
         watcher: told how it goes.
 
     Raises:
-        UsageError: the executor does not exist, is not installed, or cannot give what is asked; or a run asks for a
-            device or an engine that this machine has not, where it is to be this one.
+        UsageError: the executor or a tracker does not exist, is not installed, or cannot give what is asked; or a run
+            asks for a device or an engine that this machine has not, where it is to be this one.
         StoreError: a record cannot be written; what was written before stays.
         KeyboardInterrupt: likewise, after the runs under way have been stopped.
     """
@@ -92,6 +98,7 @@ def launch(
         raise UsageError(f"no executor named {executor!r}: there is {', '.join(EXECUTORS)}")
     if retries < 0:
         raise UsageError(f"retries must be 0 or more, got {retries}")
+    trackers = {name: load_tracker(name) for name in track}
     wanted: dict[str, RunConfig] = {}
     for config in configs:
         wanted.setdefault(config.run_id, config)
@@ -120,6 +127,8 @@ def launch(
             watcher.note("", _describe_bare(len(bare), retrain_without_weights))
         if not waiting:
             return Summary(skipped=skipped)
+        tracking = Tracking(trackers, lambda config, step: _describe(store, config, step), watcher.note)
+        stack.enter_context(closing(tracking))  # after the workers: it may take a while
         claims = stack.enter_context(closing(Claims(store)))
         workers = stack.enter_context(closing(_make(executor, waiting, address, jobs, cpus_per_run, gpus_per_run)))
         loop = Loop(
@@ -135,6 +144,7 @@ def launch(
             screens,
             save_weights,
             retrain_without_weights,
+            tracking,
         )
         loop.durations = Durations(known.values())
         loop.run()
@@ -147,6 +157,11 @@ def launch(
         loop.stopped,
         loop.in_vain,
     )
+
+
+def _describe(store: Store, config: RunConfig, step: int) -> TrackedRun:
+    job: JobType = "screen" if config.scale.endswith(SUFFIX) else "train"
+    return TrackedRun(config, run_name(config), run_group(config), job, store.folder(config), step)
 
 
 def _mark(store: Store, known: Mapping[str, RunResult], wanted: Mapping[str, RunConfig]) -> dict[str, RunResult]:

@@ -53,6 +53,7 @@ def execute(task: Task, threads: int | None, tell: Callable[[Event], None], data
         model, result = fit(
             config,
             report,
+            measure=tell if task.measure else None,
             checkpoint=checkpoint,
             save=lambda state: tell(Saved(state, fraction)),
             save_every=SAVE_SECONDS if task.save_every is None else task.save_every,
@@ -100,6 +101,7 @@ def serve(
     ends: float | None,
     save_every: float | None,
     save_weights: bool,
+    measure: bool,
     arrays: Arrays,
     threads: int,
     gpus: float,
@@ -112,7 +114,7 @@ def serve(
         seconds = min(seconds, ends - time.time())
     if 0 < gpus < 1 and torch.cuda.is_available():  # Ray packs runs on a GPU, but does not divide its memory
         torch.cuda.set_per_process_memory_fraction(gpus)
-    task = Task(config, checkpoint, seconds, save_every, save_weights)
+    task = Task(config, checkpoint, seconds, save_every, save_weights, measure)
     yield from stream(task, threads, from_arrays(config.data, arrays))
 
 

@@ -7,7 +7,7 @@ setting is too hard.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mqar_bench.config import RunConfig, setting_names
 
@@ -71,3 +71,14 @@ def recalled_pairs(curve: Mapping[int, float]) -> float | None:
     ``N (a - 1 / N) / (1 - 1 / N)``. None without a setting of more than one pair."""
     counts = [(n * a - 1) / (1 - 1 / n) for n, a in curve.items() if n > 1]
     return max(0.0, *counts) if counts else None
+
+
+def capacity_columns(config: RunConfig, settings: Mapping[str, float]) -> dict[str, Any]:
+    """Columns of a table, from what ``accuracy_by_pairs`` takes."""
+    curve = accuracy_by_pairs(config, settings)
+    found = find_capacity(curve)
+    return {
+        "capacity": found.pairs if found else None,
+        "censored": found.censored if found else None,
+        "recalled_pairs": recalled_pairs(curve),
+    }

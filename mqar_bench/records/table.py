@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mqar_bench.config import RunConfig
-from mqar_bench.records.capacity import RECALLED, accuracy_by_pairs, find_capacity, recalled_pairs
+from mqar_bench.records.capacity import RECALLED, capacity_columns
 from mqar_bench.records.curves import guide_points, steps_tokens_to, training_points
 from mqar_bench.records.result import RunResult
 
@@ -100,7 +100,7 @@ def to_row(result: RunResult) -> dict[str, Any]:
         "accuracy": result.accuracy,
         "guide_accuracy": result.epochs[-1].accuracy if result.epochs else None,
         "guided_by": "validation" if config.data.validation else "test",
-        **_capacity(result),
+        **capacity_columns(result.config, result.settings),
         "rise": _rise(result),
         "screened": len(result.screen.rivals) if result.screen else None,
         "edge": _edge(result),
@@ -131,16 +131,6 @@ def _options(config: RunConfig) -> dict[str, Any]:
     *below, last = config.model.mixers
     options = {f"option.{i}.{name}": value for i, spec in enumerate(below) for name, value in spec.options.items()}
     return options | {f"option.{name}": value for name, value in last.options.items()}
-
-
-def _capacity(result: RunResult) -> dict[str, Any]:
-    curve = accuracy_by_pairs(result.config, result.settings)
-    found = find_capacity(curve)
-    return {
-        "capacity": found.pairs if found else None,
-        "censored": found.censored if found else None,
-        "recalled_pairs": recalled_pairs(curve),
-    }
 
 
 def _rise(result: RunResult) -> float | None:

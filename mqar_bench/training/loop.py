@@ -22,13 +22,14 @@ from mqar_bench.training.optimization import (
     training_loss,
 )
 from mqar_bench.training.scoring import evaluate
-from mqar_bench.training.session import Company, Progress, Session
+from mqar_bench.training.session import Company, Measured, Progress, Session
 
 
 def run(
     config: RunConfig,
     report: Callable[[Progress], None] | None = None,
     *,
+    measure: Callable[[Measured], None] | None = None,
     checkpoint: bytes | None = None,
     save: Callable[[bytes], None] | None = None,
     save_every: float = 30.0,
@@ -36,13 +37,23 @@ def run(
     data: TaskData | None = None,
 ) -> RunResult:
     """``fit`` without the model: what a run leaves behind."""
-    return fit(config, report, checkpoint=checkpoint, save=save, save_every=save_every, stop=stop, data=data)[1]
+    return fit(
+        config,
+        report,
+        measure=measure,
+        checkpoint=checkpoint,
+        save=save,
+        save_every=save_every,
+        stop=stop,
+        data=data,
+    )[1]
 
 
 def fit(
     config: RunConfig,
     report: Callable[[Progress], None] | None = None,
     *,
+    measure: Callable[[Measured], None] | None = None,
     checkpoint: bytes | None = None,
     save: Callable[[bytes], None] | None = None,
     save_every: float = 30.0,
@@ -58,6 +69,7 @@ def fit(
     Args:
         config: the run.
         report: told how far it is.
+        measure: told what goes into the record, as soon as it is known: the windows of the learning curve, and epochs.
         checkpoint: go on from here; what an earlier call for this config gave to ``save`` or raised ``Stopped`` with.
             Holds what is in the model's ``state_dict``, so a mixer must keep there what it carries between steps.
         save: given a checkpoint after a step or a scoring, once ``save_every`` seconds have passed since the last one.
@@ -87,7 +99,8 @@ def fit(
         check_model(model, config, data, saved=save is not None or stop is not None, kept=keep)
         optimizer = make_optimizer(model, settings)
         tally.total_steps = settings.max_epochs * data.count_batches(settings.batch_size)
-        session = Session(config, model, optimizer, tally, Company(report, save, save_every, stop), checkpoint)
+        company = Company(report, measure, save, save_every, stop)
+        session = Session(config, model, optimizer, tally, company, checkpoint)
         tally = session.tally
         while not session.is_over:
             tally.lap()

@@ -41,10 +41,26 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a run has measured since this was told last: at once when a window of its learning curve ends (its steps,
+    tokens, mean loss and accuracy, as in ``records.result.Curve``) and when an epoch is scored.
+
+    What is told first, before any step, is all that is in the checkpoint that the run goes on from; it alone has
+    ``since``, the steps done by then.
+    """
+
+    windows: tuple[tuple[int, int, float, float], ...]
+    epochs: tuple[Epoch, ...]
+    total_steps: int
+    since: int | None = None
+
+
+@dataclass(frozen=True)
 class Company:
     """Who goes along with a run: see ``fit`` for what each of them is told or asked."""
 
     report: Callable[[Progress], None] | None = None
+    measure: Callable[[Measured], None] | None = None
     save: Callable[[bytes], None] | None = None
     save_every: float = 30.0
     stop: Callable[[], bool] | None = None
@@ -71,6 +87,8 @@ class Session:
             self.tally = restore(checkpoint, config.run_id, model, optimizer)
             self.tally.since = tally.since
         self.reported = self.saved = time.monotonic()
+        self.measured = 0, 0  # windows and epochs
+        self._measure(since=self.tally.step)
 
     @property
     def is_over(self) -> bool:
@@ -92,6 +110,7 @@ class Session:
             self.reported = time.monotonic()
             accuracy = self.tally.epochs[-1].accuracy if self.tally.epochs else None
             self.company.report(Progress(self.tally.fraction, self.tally.epoch, loss, accuracy))
+        self._measure()
         self._pause(training=True)
 
     def end_epoch(self, settings: dict[str, float]) -> None:
@@ -99,6 +118,7 @@ class Session:
         epoch = self.tally.close_epoch(settings)
         if self.company.report:
             self.company.report(Progress(self.tally.fraction, epoch.epoch, epoch.loss, epoch.accuracy))
+        self._measure()
         if not self.is_over:
             self._pause(training=False)
         self.tally.lap()
@@ -117,6 +137,15 @@ class Session:
                 raise self._stopped(before)
 
         return between
+
+    def _measure(self, since: int | None = None) -> None:
+        """Tell what has been measured, if there is anything, or if it is the first time."""
+        windows, epochs = self.tally.windows.ended, self.tally.epochs
+        if self.company.measure is None or (since is None and self.measured == (len(windows), len(epochs))):
+            return
+        new = tuple(windows[self.measured[0] :]), tuple(epochs[self.measured[1] :])
+        self.measured = len(windows), len(epochs)
+        self.company.measure(Measured(*new, self.tally.total_steps, since))
 
     def _pause(self, training: bool) -> None:
         """Stop the run if that is asked for, else save it if that is due."""

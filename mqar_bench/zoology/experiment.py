@@ -35,13 +35,15 @@ FORM = "`configs(scale)` that returns RunConfigs"
 class Experiment:
     """What a file of ``total`` configs came to: runs, why others were refused, and what was left out or differs.
 
-    ``refused`` and ``notes`` count the configs by reason.
+    ``refused`` and ``notes`` count the configs by reason. ``loggers`` are the projects of Weights & Biases that the
+    runs ask for, each with its entity, if one is given.
     """
 
     configs: tuple[RunConfig, ...]
     total: int
     refused: dict[str, int]
     notes: dict[str, int]
+    loggers: tuple[tuple[str, str | None], ...] = ()
 
 
 def load_experiment(path: Path, ignore_unknown: bool = False) -> Experiment:
@@ -86,6 +88,7 @@ def translate_module(place: Place, module: ModuleType, ignore_unknown: bool = Fa
     checkout = Checkout.around(place.path)
     found = _configs(place, module, checkout)
     runs: dict[str, RunConfig] = {}
+    loggers: dict[tuple[str, str | None], None] = {}
     refused, reader = Counter[str](), Reader(checkout, ignore_unknown)
     for config in found:
         try:
@@ -99,7 +102,9 @@ def translate_module(place: Place, module: ModuleType, ignore_unknown: bool = Fa
             reader.close()
             run = run.model_copy(update={"ignored": tuple(sorted({*run.ignored, *runs[run.run_id].ignored}))})
         runs[run.run_id] = run
-    return Experiment(tuple(runs.values()), len(found), dict(refused), reader.counts)
+        if config.logger.project_name:
+            loggers[config.logger.project_name, config.logger.entity] = None
+    return Experiment(tuple(runs.values()), len(found), dict(refused), reader.counts, tuple(loggers))
 
 
 def _configs(place: Place, module: ModuleType, checkout: Checkout) -> list[TrainConfig]:
