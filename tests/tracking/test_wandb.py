@@ -44,6 +44,7 @@ def records(path):
 
 def read(folder, run_id):
     """Of the last run of an id: how it was begun, its history as rows, its summary, its end."""
+    wandb.teardown()  # its process may still be writing
     path = sorted(folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb"), key=lambda path: path.stat().st_mtime_ns)[-1]
     run, end, rows, summary = None, None, [], {}
     for record in records(path):
