@@ -80,12 +80,16 @@ class Child:
             except OSError as error:
                 self._pipe.close()
                 raise ChildLost(f"no process can be started for it: {error.strerror or error}") from error
-        # what Ray prints is not for people; read all the same, as a full pipe would stop it
-        self._reader = threading.Thread(target=self._lines.extend, args=(self._process.stdout,), daemon=True)
-        self._reader.start()
         self.ready: Ready | None = None
-        with contextlib.suppress(OSError):  # found out when it is waited for
-            self._pipe.send(settings)
+        try:
+            # what Ray prints is not for people; read all the same, as a full pipe would stop it
+            self._reader = threading.Thread(target=self._lines.extend, args=(self._process.stdout,), daemon=True)
+            self._reader.start()
+            with contextlib.suppress(OSError):  # found out when it is waited for
+                self._pipe.send(settings)
+        except BaseException:  # Ctrl-C, say: nobody has this to end it
+            self.end(politely=False)
+            raise
 
     def wait(self, seconds: float) -> bool:
         """Whether Ray is there after so long at most; then ``ready`` says more.
