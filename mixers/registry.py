@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import math
 import textwrap
@@ -17,6 +16,7 @@ from pydantic.errors import PydanticUserError
 from torch import nn
 
 from mixers.checks import brief
+from mixers.dotted import NotFound, find_at
 
 _REGISTRY: dict[str, type[nn.Module]] = {}
 
@@ -64,22 +64,14 @@ def load(name: str) -> type[nn.Module]:
     """
     if name in _REGISTRY:
         return _REGISTRY[name]
-    module_name, dot, attribute = name.rpartition(".")
-    if not (dot and all(part.isidentifier() for part in name.split("."))):
+    if not ("." in name and all(part.isidentifier() for part in name.split("."))):
         close = difflib.get_close_matches(name[:MAX_NAME], names(), 1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names())}"
         raise MixerError(f"no mixer named {brief(name)}: {hint} (or give a dotted path to a class)")
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise  # the module is there, but something it imports is not
-        raise MixerError(f"mixer {brief(name)}: there is no module {brief(error.name)}") from None
-    cls = getattr(module, attribute, None)
-    if cls is None:
-        close = difflib.get_close_matches(attribute, vars(module), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise MixerError(f"mixer {brief(name)}: module {brief(module_name)} has no {brief(attribute)}{hint}")
+        cls = find_at(name, "mixer")
+    except NotFound as error:
+        raise MixerError(str(error)) from None
     if not (isinstance(cls, type) and issubclass(cls, nn.Module) and cls is not nn.Module):
         raise MixerError(f"mixer {brief(name)} is not a torch module class")
     takes = inspect.signature(cls).parameters

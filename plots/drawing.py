@@ -57,10 +57,14 @@ class Drawing:
     def __repr__(self) -> str:
         return f"<Drawing {self.name}: {len(self.table)} rows>"
 
-    def _repr_png_(self) -> bytes:
+    def to_png(self, dpi: int) -> bytes:
+        """The picture, at so many dots an inch."""
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, dpi=SHOWN_DPI, format="png")
+        self.figure.savefig(buffer, dpi=dpi, format="png", metadata={"Software": None})
         return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.to_png(SHOWN_DPI)
 
 
 def make_drawing(

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 MARK_WIDTH, NAME_WIDTH = 14, 11
 STYLES = {"ok": "green", "note": "yellow", "FAILED": "bold red", "not applicable": "dim"}
 
+MixerName = Annotated[
+    str,
+    typer.Argument(
+        metavar="MIXER",
+        help="A class, as MODULE.CLASS, or a registered name.",
+        show_default=False,
+        autocompletion=complete_mixer,
+    ),
+]
+MixerOptions = Annotated[str, typer.Option(metavar="JSON", help="The mixer's options.")]
+
 
 @app.command(
     epilog="**Examples**\n\n"
@@ -30,16 +41,8 @@ STYLES = {"ok": "green", "note": "yellow", "FAILED": "bold red", "not applicable
     "mqar-bench check gla --json > gla.json"
 )
 def check(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="MIXER",
-            help="A class, as MODULE.CLASS, or a registered name.",
-            show_default=False,
-            autocompletion=complete_mixer,
-        ),
-    ],
-    options: Annotated[str, typer.Option(metavar="JSON", help="The mixer's options.")] = "{}",
+    name: MixerName,
+    options: MixerOptions = "{}",
     d_model: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Width. Default: the least of 16, 32, .., 256 that it takes.")
     ] = None,

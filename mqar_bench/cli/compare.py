@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.complete import complete_mixer
+from mqar_bench.cli.check import MixerName, MixerOptions, print_findings
 from mqar_bench.cli.launching import (
     Address,
+    Cpus,
+    Executor,
     ExecutorName,
     Force,
     Gpus,
@@ -49,16 +51,8 @@ MAX_NAME = 80
     "mqar-bench compare gla --options '{\"use_short_conv\": true}' --rates '[3e-3, 1e-2]' --json > gla.json"
 )
 def compare(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="MIXER",
-            help="A class, as MODULE.CLASS, or a registered name.",
-            show_default=False,
-            autocompletion=complete_mixer,
-        ),
-    ],
-    options: Annotated[str, typer.Option(metavar="JSON", help="The mixer's options.")] = "{}",
+    name: MixerName,
+    options: MixerOptions = "{}",
     sizes: Annotated[
         str | None,
         typer.Option(
@@ -80,12 +74,9 @@ def compare(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the figures, in one of the runs.")] = Path(
         "figures"
     ),
-    executor: Annotated[ExecutorName, typer.Option(help="Parallel, or one run after another.")] = ExecutorName.ray,
+    executor: Executor = ExecutorName.ray,
     address: Address = None,
-    cpus_per_run: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="CPUs and torch threads a run. Default: 1; inline: all."),
-    ] = None,
+    cpus_per_run: Cpus = None,
     gpus_per_run: Gpus = None,
     jobs: Jobs = None,
     retries: Retries = 2,
@@ -204,7 +195,6 @@ def sweep_of(name: str) -> str:
 
 def _check(specs: dict[str, MixerSpec], d_model: int, skip: bool, quiet: bool, as_json: bool) -> None:
     """Ask each size for the contract; one that breaks it ends the command as ``mqar-bench check`` does."""
-    from mqar_bench.cli.check import print_findings
     from mqar_bench.contract.building import WIDTHS
     from mqar_bench.contract.check import check_mixer
     from mqar_bench.contract.report import Report, make_subject

@@ -33,6 +33,10 @@ class ExecutorName(StrEnum):
 Force = Annotated[bool, typer.Option("--force", help="Also run what is done already.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress, only what goes wrong and the result.")]
 Jobs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Most runs at a time. Default: what fits.")]
+Executor = Annotated[ExecutorName, typer.Option(help="Parallel, or one run after another.")]
+Cpus = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="CPUs and torch threads a run. Default: 1; inline: all.")
+]
 Gpus = Annotated[
     float | None,
     typer.Option(min=0, metavar="F", help="GPUs a run; 0.25 packs four on one. Default: 1 if there is one."),

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.complete import complete_figure, complete_scale
+from mqar_bench.cli.complete import complete_scale
 from mqar_bench.cli.output import Json, print_json
 from mqar_bench.cli.results import read_entries
+from mqar_bench.cli.sections import Figures
 
 
 @app.command(
@@ -19,12 +20,7 @@ from mqar_bench.cli.results import read_entries
     "mqar-bench report fig3 capacity curves --scale demo"
 )
 def report(
-    figures: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[FIGURE]...", help="Default: all there are.", show_default=False, autocompletion=complete_figure
-        ),
-    ] = None,
+    figures: Figures = None,
     scale: Annotated[
         str, typer.Option(metavar="SCALE", help="Of the runs, such as laptop.", autocompletion=complete_scale)
     ] = "laptop",

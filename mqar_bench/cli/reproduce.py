@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.complete import complete_figure, complete_scale
+from mqar_bench.cli.complete import complete_scale
 from mqar_bench.cli.configs import read_sweep
 from mqar_bench.cli.launching import (
     Address,
+    Executor,
     ExecutorName,
     Gpus,
     Jobs,
@@ -25,6 +26,7 @@ from mqar_bench.cli.launching import (
     make_budget,
 )
 from mqar_bench.cli.output import Json, print_json
+from mqar_bench.cli.sections import Figures
 
 if TYPE_CHECKING:
     from mqar_bench.analysis.report.section import Section
@@ -39,12 +41,7 @@ if TYPE_CHECKING:
     "mqar-bench reproduce --scale laptop --no-train"
 )
 def reproduce(
-    figures: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[FIGURE]...", help="Default: all there are.", show_default=False, autocompletion=complete_figure
-        ),
-    ] = None,
+    figures: Figures = None,
     scale: Annotated[
         str, typer.Option(metavar="SCALE", help="Such as laptop.", show_default=False, autocompletion=complete_scale)
     ] = "laptop",
@@ -63,7 +60,7 @@ def reproduce(
     screen_share: Annotated[
         float, typer.Option(metavar="F", help="With --select: share of the epochs to screen.")
     ] = 0.25,
-    executor: Annotated[ExecutorName, typer.Option(help="Parallel, or one run after another.")] = ExecutorName.ray,
+    executor: Executor = ExecutorName.ray,
     address: Address = None,
     gpus_per_run: Gpus = None,
     jobs: Jobs = None,

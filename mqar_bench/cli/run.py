@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -96,14 +96,15 @@ def run(
     if dry_run:
         print(chosen.model_dump_json(indent=2))
         return
-    resources: dict[str, Any] = {
+    resources = {
         "address": address,
         "cpus_per_run": cpus_per_run,
         "gpus_per_run": gpus_per_run,
         "retries": retries,
+        "save_weights": save_weights,
+        "retrain_without_weights": retrain_without_weights,
+        "track": tuple(track or ()),
     }
-    resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
-    resources |= {"track": tuple(track or ())}
     launcher = Launcher(store, executor, quiet, force, make_budget(time_budget), resources)
     summary = launcher.launch([chosen])
     ended = summary.done + summary.skipped + summary.failed

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mqar_bench.cli.complete import complete_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,6 +17,13 @@ if TYPE_CHECKING:
     from mqar_bench.analysis.report.section import Section
     from mqar_bench.records.result import RunResult
     from mqar_bench.records.store import Entry, Store
+
+Figures = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[FIGURE]...", help="Default: all there are.", show_default=False, autocompletion=complete_figure
+    ),
+]
 
 
 def check_figures(names: Sequence[str]) -> None:

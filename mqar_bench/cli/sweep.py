@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,8 @@ from mqar_bench.cli.complete import complete_scale, complete_sweep
 from mqar_bench.cli.configs import read_sweep
 from mqar_bench.cli.launching import (
     Address,
+    Cpus,
+    Executor,
     ExecutorName,
     Force,
     Gpus,
@@ -63,12 +65,9 @@ def sweep(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Seeds of every run: its own and the next ones.")] = 1,
     results: Results = Path("results"),
-    executor: Annotated[ExecutorName, typer.Option(help="Parallel, or one run after another.")] = ExecutorName.ray,
+    executor: Executor = ExecutorName.ray,
     address: Address = None,
-    cpus_per_run: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="CPUs and torch threads a run. Default: 1; inline: all."),
-    ] = None,
+    cpus_per_run: Cpus = None,
     gpus_per_run: Gpus = None,
     jobs: Jobs = None,
     retries: Retries = 2,
@@ -125,15 +124,17 @@ def sweep(
     if dry_run:
         _list_runs(configs, store, screening, as_json)
         return
-    resources: dict[str, Any] = {
+    resources = {
         "address": address,
         "jobs": jobs,
         "cpus_per_run": cpus_per_run,
         "gpus_per_run": gpus_per_run,
+        "retries": retries,
+        "save_weights": save_weights,
+        "retrain_without_weights": retrain_without_weights,
+        "track": tuple(track or ()),
     }
-    resources |= {"save_weights": save_weights, "retrain_without_weights": retrain_without_weights}
-    resources |= {"track": tuple(track or ())}
-    launcher = Launcher(store, executor, quiet, force, budget, resources | {"retries": retries})
+    launcher = Launcher(store, executor, quiet, force, budget, resources)
     summary = launcher.launch(configs) if screening is None else launcher.launch_screened(configs, screening)
     if not as_json:
         print_summary(summary, store)

@@ -6,7 +6,6 @@ are read by these alone, whether or not the class is at hand; where it is needed
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import json
@@ -17,6 +16,7 @@ from pydantic import ValidationInfo, field_validator
 from pydantic_core.core_schema import SerializerFunctionWrapHandler, ValidatorFunctionWrapHandler
 
 from mixers.checks import brief
+from mixers.dotted import NotFound, find_at
 from mqar_bench.basics.errors import describe
 from mqar_bench.tasks.sampling import Array, Rng
 from mqar_bench.tasks.task import SIZES, Task
@@ -39,22 +39,14 @@ def load_task(path: str) -> type[Task]:
         ValueError: there is none such; one line that says what there is.
         Exception: what the module raises, as it is, but for a ``ValueError``, which becomes an ``ImportError``.
     """
-    module_name, _, attribute = path.rpartition(".")
     if not all(part.isidentifier() for part in path.split(".")):
         raise ValueError(f"task {brief(path)} is no dotted path to a class, such as my_tasks.Mine")
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise  # the module is there, but something it imports is not
-        raise ValueError(f"task {brief(path)}: there is no module {brief(error.name)}") from None
-    except (ValueError, AssertionError) as error:  # which would count as a mistake in the config
-        raise ImportError(f"{module_name}: {describe(error)}") from error
-    cls: Any = getattr(module, attribute, None)
-    if cls is None:
-        close = difflib.get_close_matches(attribute, vars(module), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"task {brief(path)}: module {brief(module_name)} has no {brief(attribute)}{hint}")
+        cls = find_at(path, "task")
+    except NotFound:
+        raise
+    except (ValueError, AssertionError) as error:  # of the module; it would count as a mistake in the config
+        raise ImportError(f"{path.rpartition('.')[0]}: {describe(error)}") from error
     if not (isinstance(cls, type) and issubclass(cls, Task)):
         raise ValueError(f"task {brief(path)} is not a class derived from mqar_bench.tasks.Task")
     if inspect.isabstract(cls):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+import plots
 from mqar_bench.analysis.report.section import Section
 from mqar_bench.records.store import Entry
 from mqar_bench.records.table import to_frame
@@ -75,18 +75,8 @@ def _place(section: Section, drawn: bool) -> str:
     """Where a figure is drawn; one that is not has its picture there."""
     if drawn:
         return f'<div class="figure" data-figure="{escape(section.name)}"></div>'
-    picture = base64.b64encode(_picture(section)).decode()
+    picture = base64.b64encode(plots.draw_numbers(section.name, section.table).to_png(DPI)).decode()
     return f'<img class="printed" alt="{escape(section.title)}" src="data:image/png;base64,{picture}">'
-
-
-def _picture(section: Section) -> bytes:
-    import plots
-
-    file = io.BytesIO()
-    plots.draw_numbers(section.name, section.table).figure.savefig(
-        file, format="png", dpi=DPI, metadata={"Software": None}
-    )
-    return file.getvalue()
 
 
 def _own_code() -> str:

@@ -383,26 +383,3 @@ def test_a_mixer_of_the_users_own_folder(tmp_path):
     assert record.config.mixer == "mine.Mine" and record.provenance.threads == 1
     assert record.state_size == 0 and record.active_state_size is None  # it does not say
     assert "[1/1] mine.Mine lr=0.001 seed=123 accuracy" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "words, code, stdout, stderr",
-    [
-        (["--version"], 0, "mqar-bench 0", ""),
-        (["sweep", "gird", "--scale", "demo"], 2, "", "error: no sweep named 'gird'"),
-        (["mixers", "--format", "json"], 0, '[\n {\n  "name": ', ""),
-    ],
-    ids=["version", "mistake", "json"],
-)
-def test_the_command_leaves_with_its_code_and_all_it_has_to_say(words, code, stdout, stderr):
-    ended = subprocess.run([sys.executable, "-m", "mqar_bench", *words], capture_output=True, text=True, cwd=ROOT)
-    assert ended.returncode == code
-    assert ended.stdout.startswith(stdout) and ended.stderr.startswith(stderr)
-    assert bool(ended.stdout) == bool(stdout) and bool(ended.stderr) == bool(stderr)
-    assert "json" not in words or len(json.loads(ended.stdout)) == len(mixers.names())
-
-
-def test_nobody_needs_to_read_to_the_end():
-    command = f"{sys.executable} -m mqar_bench mixers | head -n 1; exit ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
-    assert (ended.returncode, ended.stderr) == (0, "") and ended.stdout.startswith("mixer")
