@@ -40,6 +40,7 @@ _PLOTS = {
         "fig3",
         "fig3_active",
         "capacity",
+        "relatives",
         "forgetting_curve",
         "fig4",
         "ablations",

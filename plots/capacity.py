@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from mqar_bench.records.capacity import UNBOUNDED
 from plots import fig3
@@ -57,28 +58,44 @@ def figure(points: pd.DataFrame, columns: int = 1, ours: Collection[str] = ()) -
     with plt.rc_context(RC):
         lines, common = series(points, ours)
         fig, ax = plt.subplots(figsize=(WIDTHS[columns], COLUMN[1]), layout="constrained")
-        sized = points[~points["mixer"].isin(UNBOUNDED)]
-        for place, line in enumerate(lines):
-            those = line.of(points).sort_values("state_size")
-            look = line.look | {"zorder": 3 - place / len(lines)}
-            if line.mixer in UNBOUNDED:
-                _across(ax, line, those)
-            else:
-                draw_capacity(ax, those["state_size"], those, label=line.label, **look)
-                mark_unconverged(ax, those["state_size"], those["capacity"], those["converged"])
-                if line.stands_out:
-                    name_line(ax, those["state_size"], those["capacity"], line.label)
-        size_axis(ax, (sized if len(sized) else points)["state_size"])
-        capacity_axis(ax, points)
-        _rates(ax)
-        ax.grid(**GRID)
-        ax.set_xlabel("Total state size (elements)")
+        marks = draw_lines(ax, lines, points)
         ax.set_ylabel("Capacity (pairs at 0.9 accuracy)")
-        more = [BOUND] if (sized["censored"] != "").any() else []
-        more += [RISING] if is_rising(sized["converged"]).any() else []
-        fig.legend(**legend_beside([line for line in lines if line.mixer not in UNBOUNDED], common, more))
+        fig.legend(**legend_beside([line for line in lines if line.mixer not in UNBOUNDED], common, marks))
     plt.close(fig)
     return fig
+
+
+def known(sizes: Iterable[str], points: pd.DataFrame) -> list[str]:
+    """Of the kinds of size those that some point has."""
+    return [size for size in sizes if points[size].notna().any()]
+
+
+def draw_lines(ax: Axes, lines: Sequence[Line], points: pd.DataFrame, size: str = "state_size") -> list[Line2D]:
+    """The lines of ``points`` against a size, a column of ``fig3.LABELS``, on axes that are set up for them; without
+    those that do not say it.
+
+    Returns:
+        what markers say in them, for a legend.
+    """
+    points = points.dropna(subset=size)
+    sized = points[~points["mixer"].isin(UNBOUNDED)]
+    for place, line in enumerate(lines):
+        those = line.of(points).sort_values(size)
+        look = line.along(size) | {"zorder": 3 - place / len(lines)}
+        if line.mixer in UNBOUNDED:
+            _across(ax, line, those)
+        else:
+            draw_capacity(ax, those[size], those, label=line.label, **look)
+            mark_unconverged(ax, those[size], those["capacity"], those["converged"])
+            if line.stands_out:
+                name_line(ax, those[size], those["capacity"], line.label)
+    size_axis(ax, (sized if len(sized) else points)[size])
+    capacity_axis(ax, points)
+    if size == "state_size":
+        _rates(ax)
+    ax.grid(**GRID)
+    ax.set_xlabel(fig3.LABELS[size])
+    return [BOUND] * bool((sized["censored"] != "").any()) + [RISING] * bool(is_rising(sized["converged"]).any())
 
 
 def _across(ax: Axes, line: Line, points: pd.DataFrame) -> None:

@@ -22,7 +22,12 @@ class Line(NamedTuple):
     stands_out: bool = False
 
     def of(self, points: pd.DataFrame) -> pd.DataFrame:
+        """Its rows."""
         return points[(points["mixer"] == self.mixer) & (points["stack"] == self.stack)]
+
+    def along(self, size: str) -> dict[str, Any]:
+        """``look`` against a kind of size: models are in a line by their total state alone, along which they grow."""
+        return self.look | ({} if size == "state_size" else {"linestyle": "none"})
 
 
 def series(points: pd.DataFrame, ours: Collection[str] = ()) -> tuple[list[Line], str]:

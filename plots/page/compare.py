@@ -1,4 +1,4 @@
-"""On the page, the figures with a line for each architecture: ``fig3``, ``fig3_active``, ``capacity``,
+"""On the page, the figures with a line for each architecture: ``fig3``, ``fig3_active``, ``capacity``, ``relatives``,
 ``forgetting_curve`` and ``cost``."""
 
 from __future__ import annotations
@@ -37,13 +37,19 @@ def against_size(points: pd.DataFrame, size: str = "state_size") -> Drawing:
     return Drawing(panels, legend(lines), common, marks(drawn))
 
 
-def pairs_recalled(points: pd.DataFrame) -> Drawing:
-    """Capacity against state; what has no bounded state is a line across."""
+def pairs_recalled(points: pd.DataFrame, sizes: Sequence[str] = ("state_size",)) -> Drawing:
+    """Capacity against state, a panel for each kind of size; what has no bounded state is a line across."""
     lines, common = series(points)
+    panels = [_capacities(lines, points, size) for size in capacity.known(sizes, points)]
+    return Drawing(panels, legend(lines), common, marks(panels[0].series))
+
+
+def _capacities(lines: Sequence[Line], points: pd.DataFrame, size: str) -> Panel:
+    points = points.dropna(subset=size)
     sized = points[~points["mixer"].isin(UNBOUNDED)]
     drawn, rules = [], []
     for line in lines:
-        those = line.of(points).sort_values("state_size")
+        those = line.of(points).sort_values(size)
         if line.mixer in UNBOUNDED:
             best = those.sort_values("capacity").iloc[-1]
             least = "at least " if best["censored"] else ""
@@ -58,14 +64,15 @@ def pairs_recalled(points: pd.DataFrame) -> Drawing:
             bounds = list(those["censored"] != "")
             drawn.append(
                 line_of_points(
-                    line.label, Look.of(line.look), those["state_size"], those, "capacity", "low", "high",
+                    line.label, Look.of(line.along(size)), those[size], those, "capacity", "low", "high",
                     line.label, "{:.3g} pairs", bounds=bounds if any(bounds) else (),
                 )
             )  # fmt: skip
-    across = size_axis("Total state size (elements)", (sized if len(sized) else points)["state_size"])
+    across = size_axis(fig3.LABELS[size], (sized if len(sized) else points)[size])
     up = capacity_axis(points)
-    panel = Panel(across, up, series=drawn, rules=rules + _rates(across.span, up.span), height=TALL)
-    return Drawing([panel], legend(lines), common, marks(drawn))
+    if size == "state_size":
+        rules += _rates(across.span, up.span)
+    return Panel(across, up, series=drawn, rules=rules, height=TALL)
 
 
 def _rates(across: tuple[float, float] | None, up: tuple[float, float] | None) -> list[Rule]:

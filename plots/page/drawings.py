@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from plots import ablations, fig4
+from plots import ablations, fig4, relatives
 from plots.page.ablating import by_sweep, every_seed, steps_until
 from plots.page.beside import published
 from plots.page.cells import by_setting
@@ -19,6 +19,7 @@ DRAWINGS: dict[str, Callable[[pd.DataFrame], Drawing]] = {
     "fig3": against_size,
     "fig3_active": partial(against_size, size="active_state_size"),
     "capacity": pairs_recalled,
+    "relatives": partial(pairs_recalled, sizes=relatives.SIZES),
     "forgetting_curve": forgetting,
     "per_setting": by_setting,
     "fig4": partial(by_sweep, panels=fig4.PANELS),

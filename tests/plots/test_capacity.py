@@ -8,10 +8,10 @@ PAIRS = (8, 16, 32, 64)
 TEST = [{"num_kv_pairs": n, "input_seq_len": 4 * n} for n in PAIRS]
 
 
-def run(mixer, accuracies, state=4096, seed=1, sweep="fig3", curve=(), **options):
+def run(mixer, accuracies, state=4096, seed=1, sweep="fig3", curve=(), active=None, **options):
     settings = {f"L{4 * n}-kv{n}": a for n, a in zip(PAIRS, accuracies, strict=True)}
     one = config(mixer, seed=seed, sweep=sweep, data={"test": TEST}, **options)
-    return record(one, float(np.mean(accuracies)), state=state, settings=settings, curve=curve)
+    return record(one, float(np.mean(accuracies)), state=state, active=active, settings=settings, curve=curve)
 
 
 GOOD, FAIR, ALL, NONE = (1, 1, 0.9, 0.2), (1, 0.9, 0.2, 0.1), (1, 1, 1, 0.95), (0.5, 0.3, 0.2, 0.1)
