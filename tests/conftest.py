@@ -1,6 +1,7 @@
 """Without a GPU, Triton kernels are interpreted: its variable must be set before triton is imported."""
 
 import fcntl
+import gc
 import os
 import signal
 from pathlib import Path
@@ -19,6 +20,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts jobs 
 def pytest_collection_modifyitems(items):
     """Those that mostly wait, for Ray, begin first: others then run beside them, in the other processes."""
     items.sort(key=lambda item: "launching" not in item.path.parts)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_stays_is_not_searched():
+    """Every run collects garbage before it measures its memory: half a second each time among all that tests import."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
