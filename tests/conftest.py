@@ -29,6 +29,10 @@ def _what_stays_is_not_searched():
     gc.freeze()
 
 
+def pytest_sessionfinish():
+    gc.unfreeze()  # what is left at the end is searched again: extension modules complain of what they cannot free
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_by_one(tmp_path_factory):
     """Of the processes that run tests one at a time compiles for numba, and the others load what it has compiled."""
