@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from mixers.checks import MAX_WIDTH, brief
 from mqar_bench.basics.frozen import Frozen
 from mqar_bench.basics.notebook import html_table
-from mqar_bench.tasks import AnyTask, MQARConfig, Sampler, Task
+from mqar_bench.tasks import AnyTask, MQARConfig, Sampler, StackedConfig, Task
 from mqar_bench.tasks.task import MAX_LENGTH, MAX_VOCAB
 
 #: Characters of a mixer's name.
@@ -32,6 +32,12 @@ MAX_BATCH = 2**20
 
 #: Of a sweep, and of its scale: together they name a folder.
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=100)]
+
+
+def _later(default: Any, description: str) -> Any:
+    """A setting that was added when there were records: where it is as by default, dumps leave it out, so that what
+    there was before is the same run as ever."""
+    return Field(default, description=description, exclude_if=lambda value: value == default)
 
 
 class MixerSpec(Frozen):
@@ -65,12 +71,20 @@ class ModelConfig(Frozen):
         (MixerSpec(name="short_conv"), MixerSpec(name="attention")),
         description="sequence mixers, cycled over the layers",
     )
-    state_mixer: Literal["identity", "mlp"] = Field("identity", description="what follows the mixer in a block")
-    mlp_hidden_mult: int = Field(4, ge=1, le=1024, description="hidden width of the MLP over d_model")
+    state_mixer: Literal["identity", "mlp", "glu"] = Field("identity", description="what follows the mixer in a block")
+    mlp_hidden_mult: int = Field(4, ge=1, le=1024, description="hidden width of the MLP or GLU over d_model")
     max_position_embeddings: int = Field(0, ge=0, le=MAX_LENGTH, description="learned positions; 0 for none")
     embed_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the embeddings")
     resid_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on every residual branch")
     layer_norm_epsilon: float = Field(1e-5, gt=0, le=1, description="of the final norm")
+    embedding_init_type: Literal["default", "spherical", "normal"] = _later(
+        "default", "how embeddings start: deviation 0.02; random directions of length 1; deviation 1"
+    )
+    learnable_word_embeddings: bool = _later(True, "false: they stay as they start, and the head has its own weights")
+    input_type: Literal["discrete", "continuous"] = _later(
+        "discrete",
+        "continuous: of the task stacked, key and value are embedded apart; needs fixed embeddings, two a key",
+    )
 
 
 class DataConfig(Frozen):
@@ -170,7 +184,9 @@ class RunConfig(Frozen):
     def _check(self) -> RunConfig:
         segments = self.data.tasks
         needed = max(segment.vocab_size for segment in segments)
-        if needed > self.model.vocab_size:
+        if self.model.input_type == "continuous":
+            _check_continuous(self.model, segments)
+        elif needed > self.model.vocab_size:
             raise ValueError(f"model.vocab_size is {self.model.vocab_size}, but the task draws tokens below {needed}")
         longest = max(segment.input_seq_len for segment in segments)
         if 0 < self.model.max_position_embeddings < longest:
@@ -235,6 +251,25 @@ class RunConfig(Frozen):
 
     def _repr_html_(self) -> str:
         return html_table(f"run {self.run_id}: {self.mixer}, {self.sweep} at {self.scale}", self.facts())
+
+
+def _check_continuous(model: ModelConfig, tasks: tuple[AnyTask, ...]) -> None:
+    """Whether a model of pairs can read these tasks.
+
+    Raises:
+        ValueError: it cannot; the message says why.
+    """
+    said = "model.input_type 'continuous'"
+    if model.learnable_word_embeddings:
+        raise ValueError(f"{said} reads fixed embeddings: set model.learnable_word_embeddings to false")
+    for task in tasks:
+        if not isinstance(task, StackedConfig):
+            raise ValueError(f"{said} reads the task 'stacked' alone, and the data have {task.name!r}")
+        if model.vocab_size != 2 * task.num_keys:
+            raise ValueError(
+                f"model.vocab_size is {model.vocab_size}, and with {said} must be twice the keys of the task"
+                f" at vocab_size {task.vocab_size}: {2 * task.num_keys}"
+            )
 
 
 def _short(value: Any) -> str:

@@ -34,7 +34,8 @@ def run_group(config: RunConfig) -> str:
 
 
 def flat_config(config: RunConfig) -> dict[str, Any]:
-    """Every setting by its dotted path, ``model.mixers.1.options.top_k``; empty lists and objects have none."""
+    """Every setting by its dotted path, ``model.mixers.1.options.top_k``; empty lists and objects have none, nor have
+    settings of a model that the records leave out where they are as by default."""
     return dict(_flatten(config.model_dump(mode="json"), ""))
 
 

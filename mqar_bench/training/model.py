@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
@@ -11,24 +10,8 @@ from torch import Tensor, nn
 
 import mixers
 from mqar_bench.config import ModelConfig
-
-INIT_STD = 0.02
-
-
-class MLP(nn.Module):
-    """Two linear layers with GELU between them; Zoology's default state mixer."""
-
-    def __init__(self, d_model: int, hidden_mult: int, n_layers: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(d_model, d_model * hidden_mult)
-        self.fc2 = nn.Linear(d_model * hidden_mult, d_model)
-        nn.init.normal_(self.fc1.weight, std=INIT_STD)
-        nn.init.normal_(self.fc2.weight, std=INIT_STD / math.sqrt(2 * n_layers))
-        for layer in (self.fc1, self.fc2):
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+from mqar_bench.training.embeddings import INIT_STD, Pairs, make_embeddings
+from mqar_bench.training.state_mixers import make_state_mixer
 
 
 class Block(nn.Module):
@@ -41,9 +24,7 @@ class Block(nn.Module):
         super().__init__()
         spec = config.mixers[layer_idx % len(config.mixers)]
         self.sequence_mixer = mixers.build(spec.name, config.d_model, layer_idx, **spec.options)
-        self.state_mixer: nn.Module = nn.Identity()
-        if config.state_mixer == "mlp":
-            self.state_mixer = MLP(config.d_model, config.mlp_hidden_mult, config.n_layers)
+        self.state_mixer = make_state_mixer(config)
         self.dropout1 = nn.Dropout(config.embed_dropout if layer_idx == 0 else config.resid_dropout)
         self.dropout2 = nn.Dropout(config.resid_dropout)
         self.norm1 = nn.LayerNorm(config.d_model)
@@ -60,20 +41,25 @@ class Block(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Token ids in, logits out. Initialises embeddings, norms and MLPs; a mixer keeps the weights it came with."""
+    """Token ids in, logits out. Initialises embeddings, norms and state mixers; a sequence mixer keeps the weights it
+    came with. The head is the embeddings, but for those that are not learnt: then it has weights of its own."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.d_model)
-        nn.init.normal_(self.word_embeddings.weight, std=INIT_STD)
+        self.word_embeddings = make_embeddings(config.vocab_size, config.d_model, config.embedding_init_type)
+        self.word_embeddings.requires_grad_(config.learnable_word_embeddings)
         self.position_embeddings: nn.Embedding | None = None
         if config.max_position_embeddings:
-            self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.d_model)
-            nn.init.normal_(self.position_embeddings.weight, std=INIT_STD)
+            self.position_embeddings = make_embeddings(config.max_position_embeddings, config.d_model)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.n_layers))
         self.drop_f = nn.Dropout(config.resid_dropout)
         self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_epsilon)
+        self.pairs = Pairs(config.d_model) if config.input_type == "continuous" else None
+        self.lm_head: nn.Linear | None = None
+        if self.pairs is None and not config.learnable_word_embeddings:
+            self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+            nn.init.normal_(self.lm_head.weight, std=INIT_STD)
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
         """Logits of the whole sequence, or at ``positions`` only.
@@ -83,9 +69,10 @@ class LanguageModel(nn.Module):
             positions: int64 ``[B, P]``; what follows the last mixer is then computed there alone.
 
         Returns:
-            ``[B, T, vocab]``, or ``[B, P, vocab]``.
+            ``[B, T, vocab]``, or ``[B, P, vocab]``; with ``input_type`` continuous, ``vocab // 2 + 1`` logits each.
         """
-        hidden = self.word_embeddings(tokens)
+        embeddings = self.word_embeddings.weight
+        hidden = self.word_embeddings(tokens) if self.pairs is None else self.pairs.embed(tokens, embeddings)
         if self.position_embeddings is not None:
             hidden = hidden + self.position_embeddings.weight[: tokens.shape[1]]
         residual: Tensor | None = None
@@ -95,7 +82,10 @@ class LanguageModel(nn.Module):
                 hidden, residual = at_positions(hidden, positions), at_positions(residual, positions)
             hidden, residual = block.update(hidden, residual)
         assert residual is not None
-        return F.linear(self.ln_f(self.drop_f(hidden) + residual), self.word_embeddings.weight)
+        final = self.ln_f(self.drop_f(hidden) + residual)
+        if self.pairs is not None:
+            return self.pairs.answer(final, embeddings)
+        return F.linear(final, embeddings if self.lm_head is None else self.lm_head.weight)
 
     @property
     def blocks(self) -> list[Block]:

@@ -2,7 +2,9 @@ import pytest
 from pydantic import ValidationError
 
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
-from mqar_bench.tasks import MQARConfig
+from mqar_bench.tasks import MQARConfig, StackedConfig
+
+PAIRS = ModelConfig(input_type="continuous", learnable_word_embeddings=False)
 
 
 def test_the_id_is_the_content_and_nothing_else():
@@ -25,6 +27,22 @@ def test_a_config_survives_json():
     config = RunConfig(model=ModelConfig(mixers=(MixerSpec(name="ramnet", options={"cape": True}),)))
     again = RunConfig.model_validate_json(config.model_dump_json())
     assert again == config and again.run_id == config.run_id
+
+
+LATER = {"embedding_init_type": "spherical", "learnable_word_embeddings": False, "input_type": "continuous"}
+
+
+def test_settings_that_came_later_leave_earlier_runs_as_they_were():
+    """The id is that of before them; what is not as by default is written down, and counts."""
+    default = RunConfig()
+    assert default.run_id == "5a18be33259f"
+    assert not LATER.keys() & default.model_dump()["model"].keys()
+    assert RunConfig(model=ModelConfig(**{name: ModelConfig.model_fields[name].default for name in LATER})) == default
+    for name, value in LATER.items():
+        model = ModelConfig(**{name: value})
+        assert model.model_dump()[name] == value and ModelConfig.model_validate_json(model.model_dump_json()) == model
+    spherical = RunConfig(model=ModelConfig(embedding_init_type="spherical"))
+    assert len({default.run_id, spherical.run_id, RunConfig(model=ModelConfig(state_mixer="glu")).run_id}) == 3
 
 
 def test_the_mixer_is_named_after_the_last_one():
@@ -53,6 +71,19 @@ def test_frozen():
             lambda: RunConfig(model=ModelConfig(max_position_embeddings=32)),
             "is 32, but the longest sequence has 64 tokens",
         ),
+        (
+            lambda: RunConfig(model=ModelConfig(input_type="continuous")),
+            "model.input_type 'continuous' reads fixed embeddings: set model.learnable_word_embeddings to false",
+        ),
+        (
+            lambda: RunConfig(model=PAIRS),
+            "model.input_type 'continuous' reads the task 'stacked' alone, and the data have 'multiquery_ar'",
+        ),
+        (
+            lambda: RunConfig(model=PAIRS, data=DataConfig(train=(StackedConfig(),), test=(StackedConfig(),))),
+            "model.vocab_size is 8192, .* must be twice the keys of the task at vocab_size 8192: 178",
+        ),
+        (lambda: ModelConfig(embedding_init_type="round"), "'default', 'spherical' or 'normal'"),
         (lambda: RunConfig(train=TrainConfig(warmup_fraction=0.1)), "warmup_fraction needs"),
         (lambda: DataConfig(test=(MQARConfig(input_seq_len=63),)), "even"),
         (lambda: RunConfig(mixer="two\nlines"), "a label is printable text, not 'two"),

@@ -21,6 +21,7 @@ from tests.training.small_models import compute, is_small
 MAX_LINE = 400
 #: How a message begins that is not about one setting: two that do not go together.
 RULES = ("model.vocab_size is ", "model.max_position_embeddings is ", "train.warmup_fraction needs ")
+RULES += ("model.input_type 'continuous' ",)
 
 VALID = [
     *(RunConfig.model_validate({"model": {"mixers": [{"name": name}]}}) for name in mixers.names()),
@@ -29,7 +30,16 @@ VALID = [
         for name in [*TASKS] * 4
     ),
     *(config for scale in ("smoke", "laptop") for config in sweeps.load("fig3", scale)),
-]
+    RunConfig.model_validate(
+        {
+            "model": {
+                "vocab_size": 178, "input_type": "continuous", "learnable_word_embeddings": False,
+                "embedding_init_type": "spherical", "state_mixer": "glu",
+            },
+            "data": {"train": [{"name": "stacked"}], "test": [{"name": "stacked"}]},
+        }
+    ),
+]  # fmt: skip
 VALUES = [config.model_dump(mode="json") for config in VALID]
 
 LEAVES = st.one_of(

@@ -29,6 +29,10 @@ def compute(config: RunConfig) -> None:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tokens = torch.randint(config.model.vocab_size, (BATCH, LENGTH))
+        vocab_size, width = config.model.vocab_size, config.model.vocab_size
+        if config.model.input_type == "continuous":
+            width = config.model.vocab_size // 2 + 1
+            vocab_size = width**2
+        tokens = torch.randint(vocab_size, (BATCH, LENGTH))
         logits = LanguageModel(config.model)(tokens)
-    assert logits.shape == (BATCH, LENGTH, config.model.vocab_size)
+    assert logits.shape == (BATCH, LENGTH, width)

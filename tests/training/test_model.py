@@ -3,9 +3,10 @@ import torch
 import torch.nn.functional as F
 
 import mixers
-from mqar_bench.config import MixerSpec, ModelConfig
-from mqar_bench.tasks import MQARConfig
+from mqar_bench.config import MixerSpec, ModelConfig, TrainConfig
+from mqar_bench.tasks import MQARConfig, StackedConfig
 from mqar_bench.training.model import LanguageModel, count_parameters, supervised_loss
+from mqar_bench.training.optimization import parameter_groups
 
 SEGMENT = MQARConfig(vocab_size=64, num_examples=12, input_seq_len=32, num_kv_pairs=4).build(3)
 
@@ -20,6 +21,8 @@ MODELS = {
     "identity": {},
     "mlp-positions": {"state_mixer": "mlp", "max_position_embeddings": 40},
     "three-layers": {"n_layers": 3, "resid_dropout": 0.2},
+    "glu-spherical": {"state_mixer": "glu", "embedding_init_type": "spherical"},
+    "a-head-of-its-own": {"learnable_word_embeddings": False},
     **{name: {"mixers": (MixerSpec(name=name),)} for name in mixers.names()},
 }
 
@@ -71,6 +74,59 @@ def test_initialisation_is_zoologys():
         assert weight.std().item() == pytest.approx(std, rel=0.05)
     for bias in (mlp.fc1.bias, mlp.fc2.bias, attention.Wqkv.bias, attention.out_proj.bias):
         assert bias.eq(0).all()
+
+
+def test_a_glu_starts_as_zoologys():
+    glu = make(d_model=128, state_mixer="glu", mlp_hidden_mult=2).blocks[0].state_mixer
+    for layer, std, shape in ((glu.fc1, 0.02, (256, 128)), (glu.fc2, 0.01, (256, 128)), (glu.fc3, 0.02, (128, 256))):
+        assert layer.weight.std().item() == pytest.approx(std, rel=0.05) and layer.weight.shape == shape
+        assert layer.bias.eq(0).all()
+    x = torch.randn(3, 128)
+    torch.testing.assert_close(glu(x), (F.gelu(x @ glu.fc2.weight.T) * (x @ glu.fc1.weight.T)) @ glu.fc3.weight.T)
+
+
+def test_how_embeddings_start():
+    kinds = ("default", "normal", "spherical")
+    of = {kind: make(d_model=64, vocab_size=512, embedding_init_type=kind, max_position_embeddings=8) for kind in kinds}
+    default, normal, spherical = (of[kind].word_embeddings.weight for kind in kinds)
+    assert normal.std().item() == pytest.approx(1, rel=0.02)
+    torch.testing.assert_close(spherical.norm(dim=1), torch.ones(512))
+    torch.testing.assert_close(spherical, default / default.norm(dim=1, keepdim=True))
+    for kind in kinds:  # nothing else changes
+        for name, parameter in of[kind].named_parameters():
+            assert name == "word_embeddings.weight" or torch.equal(parameter, of["default"].get_parameter(name)), name
+
+
+def test_embeddings_that_are_not_learnt_leave_the_head_its_own_weights():
+    model = make(learnable_word_embeddings=False)
+    assert model.lm_head.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    before = model.word_embeddings.weight.clone()
+    tokens, positions, answers = SEGMENT.batch(0, 12)
+    optimizer = torch.optim.AdamW(parameter_groups(model, TrainConfig()), lr=0.1)
+    supervised_loss(model(tokens, positions), answers).backward()
+    head = model.lm_head.weight.clone()
+    optimizer.step()
+    assert torch.equal(model.word_embeddings.weight, before) and not torch.equal(model.lm_head.weight, head)
+
+
+def test_continuous_inputs_written_out():
+    """A pair is two embeddings and a query one beside zeros; the answer is the most similar value, never none."""
+    task = StackedConfig(vocab_size=81, num_examples=12, num_kv_pairs=3)
+    model = make(vocab_size=16, input_type="continuous", learnable_word_embeddings=False, n_layers=1)
+    tokens, positions, answers = task.build(3).batch(0, 12)
+    embeddings, pairs = model.word_embeddings.weight, model.pairs
+    rows = [[embeddings[t // 9 - 1].tolist() + (embeddings[8 + t % 9 - 1].tolist() if t % 9 else [0] * 16) for t in row]
+            for row in tokens.tolist()]  # fmt: skip
+    hidden, residual = model.blocks[0].mix(pairs.input_proj(torch.tensor(rows)), None)
+    hidden, residual = model.blocks[0].update(hidden, residual)
+    logits = model(tokens)
+    expected = pairs.output_proj(model.ln_f(hidden + residual)) @ embeddings[8:].T
+    torch.testing.assert_close(logits[..., 1:], expected)
+    assert logits.shape == (12, 6, 9) and logits[..., 0].eq(-float("inf")).all()
+    loss = supervised_loss(model(tokens, positions), answers)
+    torch.testing.assert_close(loss, F.cross_entropy(expected[:, 3:].flatten(0, 1), answers.flatten() - 1))
+    loss.backward()
+    assert embeddings.grad is None and all(p.grad.isfinite().all() for p in pairs.parameters())
 
 
 def test_a_mixer_keeps_the_weights_it_came_with():

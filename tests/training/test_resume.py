@@ -31,6 +31,8 @@ VARIANTS = {
     "annealed slots": small("ramnet", max_epochs=3),
     "bfloat16": small(precision="bfloat16"),
     "MLP and positions": small(model={"state_mixer": "mlp", "max_position_embeddings": 16}),
+    "GLU and spherical embeddings": small(model={"state_mixer": "glu", "embedding_init_type": "spherical"}),
+    "a head of its own": small(model={"learnable_word_embeddings": False}),
     "early stopping": small(early_stopping_threshold=-1.0),
     "one step": small(max_epochs=1, batch_size=96),
 }
