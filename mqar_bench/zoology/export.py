@@ -8,6 +8,7 @@ from typing import Any
 import mixers
 from mqar_bench.basics.errors import UsageError
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.tasks import AnyTask
 from mqar_bench.zoology.mixers import HYBRID
 
 #: What Zoology's trainer has no setting for, with the only value that it has.
@@ -28,6 +29,8 @@ TASKS = {
     "forgetting": ("forgetting_mqar", "ForgettingMQARConfig"),
     "compositional": ("compositional_mqar", "CompositionalMQARConfig"),
 }
+#: The same of models with continuous inputs, which read no other.
+CONTINUOUS = {"stacked": ("stacked_mqar", "ContinuousMQARConfig")}
 
 
 def export(configs: Iterable[RunConfig], title: str) -> str:
@@ -51,7 +54,8 @@ def export(configs: Iterable[RunConfig], title: str) -> str:
         runs.append(f"    {_train(config, data, model)},\n")
     text = HEADER.format(title=title)
     for name in sorted({s.name for config in configs for s in config.data.tasks}):
-        text += f"from zoology.data.{TASKS[name][0]} import {TASKS[name][1]}\n"
+        module, kind = (TASKS | CONTINUOUS)[name]
+        text += f"from zoology.data.{module} import {kind}\n"
     text += "\n"
     for part in parts:
         text += "".join(f"{name} = {value}\n" for value, name in part.items()) + "\n"
@@ -68,6 +72,8 @@ def _check(config: RunConfig) -> None:
                     " export a sweep in its protocol, such as fig3 at scale paper"
                 )
     for segment in config.data.tasks:
+        if config.model.input_type == "continuous":
+            continue  # the one task that it reads
         if segment.name not in TASKS:
             raise UsageError(f"run {config.run_id} has the task {segment.name!r}; Zoology has {', '.join(TASKS)}")
         if segment.input_seq_len % 2:
@@ -80,10 +86,7 @@ def _name(part: dict[str, str], value: str, prefix: str) -> str:
 
 def _data(data: DataConfig, train: TrainConfig) -> str:
     def segments(part: Iterable[Any]) -> str:
-        return "".join(
-            f"        {TASKS[segment.name][1]}({_arguments(segment.model_dump(exclude={'name', 'num_passes'}))}),\n"
-            for segment in part
-        )
+        return "".join(f"        {_segment(segment)},\n" for segment in part)
 
     return (
         f"DataConfig(\n    train_configs=[\n{segments(data.train)}    ],\n"
@@ -92,15 +95,21 @@ def _data(data: DataConfig, train: TrainConfig) -> str:
     )
 
 
+def _segment(segment: AnyTask) -> str:
+    if segment.name in CONTINUOUS:  # its tokens are those of the model
+        return f"{CONTINUOUS[segment.name][1]}({_arguments(segment.model_dump(exclude={'name', 'vocab_size'}))})"
+    return f"{TASKS[segment.name][1]}({_arguments(segment.model_dump(exclude={'name', 'num_passes'}))})"
+
+
 def _model(config: RunConfig, steps: int) -> str:
     model = config.model
     specs = ",\n            ".join(_mixer(spec, model, steps) for spec in model.mixers)
-    state_mixer = ("zoology.mixers.mlp.MLP", {"hidden_mult": model.mlp_hidden_mult})
+    state_mixer = (f"zoology.mixers.mlp.{model.state_mixer.upper()}", {"hidden_mult": model.mlp_hidden_mult})
     if model.state_mixer == "identity":
         state_mixer = ("torch.nn.Identity", {})
     rest = model.model_dump(
         include={"d_model", "n_layers", "max_position_embeddings", "vocab_size", "embed_dropout", "resid_dropout",
-                 "layer_norm_epsilon"}
+                 "layer_norm_epsilon", "embedding_init_type", "learnable_word_embeddings"}
     )  # fmt: skip
     return (
         f"ModelConfig(\n    name={config.mixer!r},\n"
@@ -133,6 +142,8 @@ def _train(config: RunConfig, data: str, model: str) -> str:
         "slice_keys": ["num_kv_pairs"],
         "run_id": f"{config.mixer}-{config.run_id}",
     }
+    if config.model.input_type != "discrete":
+        rest["input_type"] = config.model.input_type
     return f"TrainConfig(data={data}, model={model}, {_arguments(rest)})"
 
 

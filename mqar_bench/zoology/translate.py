@@ -11,6 +11,7 @@ from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, Tra
 from mqar_bench.config.check import check_mixers
 from mqar_bench.tasks import AnyTask, CompositionalConfig, ForgettingConfig, MQARConfig
 from mqar_bench.zoology import shim
+from mqar_bench.zoology.continuous import count_keys, translate_continuous
 from mqar_bench.zoology.fields import Reader, Untranslatable
 from mqar_bench.zoology.format2023 import translate_2023
 from mqar_bench.zoology.mixers import translate_mixer
@@ -21,6 +22,13 @@ TASKS: dict[type[shim.BaseConfig], type[MQARConfig | ForgettingConfig | Composit
     shim.ForgettingMQARConfig: ForgettingConfig,
     shim.CompositionalMQARConfig: CompositionalConfig,
 }
+
+
+#: And their state mixers.
+STATE_MIXERS = {"zoology.mixers.mlp.MLP": "mlp", "zoology.mixers.mlp.GLU": "glu"}
+
+#: Their kinds of input and loss that the models here have; both losses are one where the head is the embeddings.
+LOSSES = {(kind, loss) for kind in ("discrete", "continuous") for loss in ("ce", "ce_embed")}
 
 
 def translate(config: shim.TrainConfig, sweep: str, scale: str, reader: Reader) -> RunConfig:
@@ -47,8 +55,15 @@ def translate(config: shim.TrainConfig, sweep: str, scale: str, reader: Reader) 
 
 
 def _run(config: shim.TrainConfig, sweep: str, scale: str, reader: Reader) -> RunConfig:
-    if config.input_type != "discrete" or config.loss_type != "ce":
+    if (config.input_type, config.loss_type) not in LOSSES:
         raise Untranslatable(f"input_type {config.input_type!r} with loss_type {config.loss_type!r}")
+    config = config.model_copy(update={"model": reader.settle(config.model, shim.ModelConfig)})
+    if (
+        config.loss_type == "ce_embed"
+        and config.input_type == "discrete"
+        and not config.model.learnable_word_embeddings
+    ):
+        raise Untranslatable("loss_type 'ce_embed' with learnable_word_embeddings False: a head that is not learnt")
     if config.early_stopping_metric not in (None, "valid/accuracy"):
         raise Untranslatable(f"early_stopping_metric {config.early_stopping_metric!r}")
     stops = config.early_stopping_metric is not None
@@ -58,8 +73,8 @@ def _run(config: shim.TrainConfig, sweep: str, scale: str, reader: Reader) -> Ru
     return RunConfig(
         sweep=sweep,
         scale=scale,
-        data=translate_2023(given, reader) if isinstance(given, shim.DataConfig2023) else _data(given, reader),
-        model=_model(config.model, reader),
+        data=_data(given, config, reader),
+        model=_model(config.model, config.input_type, reader),
         train=TrainConfig(
             max_epochs=config.max_epochs,
             batch_size=batch_size,
@@ -73,9 +88,13 @@ def _run(config: shim.TrainConfig, sweep: str, scale: str, reader: Reader) -> Ru
     )
 
 
-def _data(config: shim.DataConfig, reader: Reader) -> DataConfig:
+def _data(config: shim.DataConfig, whole: shim.TrainConfig, reader: Reader) -> DataConfig:
+    if isinstance(config, shim.DataConfig2023):
+        return translate_2023(config, reader)
     if config.num_passes != 1:
         reader.note("DataConfig.num_passes is ignored, as Zoology ignores it")
+    if whole.input_type == "continuous":
+        return translate_continuous(config, whole.model, reader)
     train, test = (tuple(_segment(s, reader) for s in part) for part in (config.train_configs, config.test_configs))
     return DataConfig(train=train, test=test, seed=config.seed)
 
@@ -93,15 +112,9 @@ def _segment(config: shim.DataSegmentConfig, reader: Reader) -> AnyTask:
     return task(**{name: value for name, value in known.items() if name in task.model_fields and name != "name"})
 
 
-def _model(config: shim.ModelConfig, reader: Reader) -> ModelConfig:
-    config = reader.settle(config, shim.ModelConfig)
-    for name, value in (
-        ("learnable_word_embeddings", True),
-        ("embedding_init_type", "default"),
-        ("drop_path", 0.0),
-    ):
-        if getattr(config, name) != value:
-            raise Untranslatable(f"ModelConfig.{name} {getattr(config, name)!r}")
+def _model(config: shim.ModelConfig, input_type: str, reader: Reader) -> ModelConfig:
+    if config.drop_path:
+        raise Untranslatable(f"ModelConfig.drop_path {config.drop_path!r}")
     if config.block_type == "Mamba2Block":
         reader.note("Mamba2Block becomes a block like all others, with an identity as state mixer")
     elif config.block_type != "TransformerBlock":
@@ -114,16 +127,22 @@ def _model(config: shim.ModelConfig, reader: Reader) -> ModelConfig:
         translate_mixer(config.sequence_mixer, i, config.d_model, config.n_layers, reader)
         for i in range(config.n_layers)
     )
-    padding = -config.vocab_size % max(1, config.pad_vocab_size_multiple)
+    vocab_size = config.vocab_size + -config.vocab_size % max(1, config.pad_vocab_size_multiple)
+    positions = max(0, config.max_position_embeddings)  # below 0 is none, as 0 is
+    if input_type == "continuous":
+        vocab_size, positions = 2 * count_keys(config), 0  # it pads and adds nothing then
     return ModelConfig(
-        vocab_size=config.vocab_size + padding,
+        vocab_size=vocab_size,
         d_model=config.d_model,
         n_layers=config.n_layers,
         mixers=_cycle(layers),
-        max_position_embeddings=max(0, config.max_position_embeddings),  # below 0 is none, as 0 is
+        max_position_embeddings=positions,
         embed_dropout=config.embed_dropout,
         resid_dropout=config.resid_dropout,
         layer_norm_epsilon=config.layer_norm_epsilon,
+        embedding_init_type=config.embedding_init_type,
+        learnable_word_embeddings=config.learnable_word_embeddings,
+        input_type=input_type,
         **_state_mixer(config, reader),
     )
 
@@ -133,9 +152,9 @@ def _state_mixer(config: shim.ModelConfig, reader: Reader) -> dict[str, Any]:
     name, kwargs = mixer.name, dict(mixer.kwargs)
     if name == "torch.nn.Identity" or config.block_type == "Mamba2Block":
         return {"state_mixer": "identity"}
-    if name != "zoology.mixers.mlp.MLP" or set(kwargs) - {"hidden_mult"}:
+    if name not in STATE_MIXERS or set(kwargs) - {"hidden_mult"}:
         raise Untranslatable(f"the state mixer {name}{f' with {kwargs}' if kwargs else ''}")
-    return {"state_mixer": "mlp", "mlp_hidden_mult": kwargs.get("hidden_mult", 1)}
+    return {"state_mixer": STATE_MIXERS[name], "mlp_hidden_mult": kwargs.get("hidden_mult", 1)}
 
 
 def _cycle(layers: tuple[MixerSpec, ...]) -> tuple[MixerSpec, ...]:

@@ -14,7 +14,9 @@ data = DataConfig(
 )
 conv = dict(name="zoology.mixers.base_conv.BaseConv", kwargs={"l_max": 16, "kernel_size": [3, -1]})
 
-continuous = DataConfig(train_configs=[ContinuousMQARConfig()], test_configs=[])
+continuous = DataConfig(train_configs=[ContinuousMQARConfig(num_passes=2)], test_configs=[ContinuousMQARConfig()])
+same_mapping = DataConfig(train_configs=[ContinuousMQARConfig(per_sequence_mapping=False)], test_configs=[])
+FIXED = {"learnable_word_embeddings": False}
 
 def config(mixer, model={}, **settings):
     return TrainConfig(

@@ -8,6 +8,7 @@ ZOOLOGY=CHECKOUT python -m tests.zoology.parity      write Zoology's losses to t
 
 from __future__ import annotations
 
+import importlib
 import json
 import types
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from mqar_bench.config import RunConfig
-from mqar_bench.tasks import MQARConfig
+from mqar_bench.tasks import MQARConfig, StackedConfig
 from mqar_bench.training.data import Batch
 from mqar_bench.training.model import LanguageModel
 from mqar_bench.training.optimization import parameter_groups, training_loss
@@ -40,6 +41,9 @@ SIZES = {"order": 3, "sub_dim": 4, "top_k": 4, "train_top_k": 16, "head_v_dim": 
 RAMNET = {"name": "mixers.RAMNet", "kwargs": SIZES | PAPERS}
 ANNEALED = {**RAMNET, "kwargs": {**RAMNET["kwargs"], "anneal_steps": STEPS}}
 IDENTITY = {"name": "torch.nn.Identity"}
+GLU = {"name": "zoology.mixers.mlp.GLU", "kwargs": {"hidden_mult": 2}}
+#: Of the task with continuous inputs: a vocabulary of 32 embeddings.
+PAIRS = {"num_kv_pairs": 4, "num_passes": 2}
 
 
 def hybrid(*mixers):
@@ -54,18 +58,36 @@ MODELS = {
     "BaseConv+RAMNet annealed": {
         "sequence_mixer": hybrid(CONV, ANNEALED), "state_mixer": IDENTITY, "max_position_embeddings": 0,
     },
+    "MHA and GLU, spherical": {
+        "sequence_mixer": MHA, "state_mixer": GLU, "max_position_embeddings": 32, "embedding_init_type": "spherical",
+    },
+    "BaseConv+MHA, fixed normal": {
+        "sequence_mixer": hybrid(CONV, MHA), "state_mixer": IDENTITY, "max_position_embeddings": 0,
+        "embedding_init_type": "normal", "learnable_word_embeddings": False,
+    },
+    "MHA of continuous inputs": {
+        "sequence_mixer": MHA, "state_mixer": IDENTITY, "max_position_embeddings": 0, "vocab_size": 32,
+        "embedding_init_type": "spherical", "learnable_word_embeddings": False,
+    },
 }  # fmt: skip
+CONTINUOUS = {"MHA of continuous inputs"}
 
 
-def config_of(name: str, config, task):
-    """With Zoology's config classes, or those that stand in for them."""
-    model = config.ModelConfig(vocab_size=128, d_model=32, n_layers=2, embed_dropout=0.0, **MODELS[name])
-    data = config.DataConfig(train_configs=[task(**TASK)], test_configs=[task(**TASK)], batch_size=BATCH)
-    return config.TrainConfig(model=model, data=data, learning_rate=1e-2, max_epochs=1)
+def config_of(name: str, config, tasks):
+    """With Zoology's config classes, or those that stand in for them; ``tasks`` has those of the data."""
+    sizes = {"vocab_size": 128, "d_model": 32, "n_layers": 2, "embed_dropout": 0.0}
+    model = config.ModelConfig(**{**sizes, **MODELS[name]})
+    task = tasks.ContinuousMQARConfig(**PAIRS) if name in CONTINUOUS else tasks.MQARConfig(**TASK)
+    data = config.DataConfig(train_configs=[task], test_configs=[task], batch_size=BATCH)
+    kind = "continuous" if name in CONTINUOUS else "discrete"
+    return config.TrainConfig(model=model, data=data, learning_rate=1e-2, max_epochs=1, input_type=kind)
 
 
-def batches() -> list[Batch]:
-    segment = MQARConfig(num_examples=STEPS * BATCH, **TASK).build(1)
+def batches(name: str) -> list[Batch]:
+    task = StackedConfig(num_examples=STEPS * BATCH, vocab_size=17**2, **PAIRS)
+    if name not in CONTINUOUS:
+        task = MQARConfig(num_examples=STEPS * BATCH, **TASK)
+    segment = task.build(1)
     return [Batch(*segment.batch(lo, lo + BATCH)) for lo in range(0, STEPS * BATCH, BATCH)]
 
 
@@ -73,17 +95,29 @@ def our_name(name: str) -> str:
     """Of a parameter of Zoology's model."""
     for prefix in ("backbone.embeddings.", "backbone."):
         name = name.removeprefix(prefix)
+    if name.startswith(("input_proj.", "output_proj.")):
+        name = f"pairs.{name}"
     return name.replace(".sequence_mixer.mixer.", ".sequence_mixer.")
+
+
+def is_spherical(embeddings: torch.Tensor) -> bool:
+    return bool((embeddings.norm(dim=1) - 1).abs().max() < 1e-5)
+
+
+def is_default(embeddings: torch.Tensor) -> bool:
+    return bool(embeddings.std() < 0.03)
 
 
 def set_weights(model: torch.nn.Module, shaken: float = 0.0) -> None:
     """The same in both, from the names of the parameters alone; ``shaken``: by this share of each, up or down."""
     model.double()
     generator, coin = np.random.default_rng(0), np.random.default_rng(1)
-    parameters = {our_name(name): p for name, p in model.named_parameters() if not name.startswith("lm_head")}
+    parameters = {our_name(name): p for name, p in model.named_parameters()}  # a tied head is the embeddings
     for name, parameter in sorted(parameters.items()):
         draw = torch.from_numpy(generator.standard_normal(parameter.shape))
         scale = 0.1 if "q_proj" in name or "k_proj" in name else 0.02
+        if name == "word_embeddings.weight" and not is_default(parameter):
+            scale = 1.0 / draw.norm(dim=1, keepdim=True) if is_spherical(parameter) else 1.0
         start = 1.0 if "norm" in name and name.endswith("weight") or name == "ln_f.weight" else 0.0
         with torch.no_grad():
             parameter.copy_(start + scale * draw)
@@ -91,13 +125,13 @@ def set_weights(model: torch.nn.Module, shaken: float = 0.0) -> None:
 
 
 def our_losses(name: str, shaken: float = 0.0) -> list[float]:
-    run: RunConfig = translate(config_of(name, shim, shim.MQARConfig), "parity", "zoology", Reader(Checkout(None)))
+    run: RunConfig = translate(config_of(name, shim, shim), "parity", "zoology", Reader(Checkout(None)))
     with torch.random.fork_rng():
         model = LanguageModel(run.model).train()
     set_weights(model, shaken)
     optimizer = torch.optim.AdamW(parameter_groups(model, run.train), lr=run.train.learning_rate, fused=True)
     losses = []
-    for batch in batches():
+    for batch in batches(name):
         loss = training_loss(model, batch, run.train)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -108,22 +142,35 @@ def our_losses(name: str, shaken: float = 0.0) -> list[float]:
 
 def their_losses(name: str, path: Path) -> list[float]:
     z = import_zoology(path)
-    config = config_of(name, z.config, z.data.MQARConfig)
+    tasks = types.SimpleNamespace(MQARConfig=z.data.MQARConfig)
+    tasks.ContinuousMQARConfig = importlib.import_module("zoology.data.stacked_mqar").ContinuousMQARConfig
+    config = config_of(name, z.config, tasks)
     with torch.random.fork_rng():
-        model = z.model.LanguageModel(config.model)
+        kind = z.model.ContinuousInputModel if name in CONTINUOUS else z.model.LanguageModel
+        model = kind(config.model)
     set_weights(model)
-    trainer = z.train.Trainer(model, None, None, device="cpu")
+    trainer = z.train.Trainer(model, None, None, device="cpu", input_type=config.input_type)
     trainer.loss_fn = torch.nn.CrossEntropyLoss()
     trainer.optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     losses: list[float] = []
     trainer.logger = types.SimpleNamespace(log=lambda values: losses.append(values["train/loss"]))
     loader = []
-    for batch in batches():
+    for batch in batches(name):
         labels = torch.full_like(batch.tokens, -100).scatter(1, batch.positions, batch.answers)
         loader.append((batch.tokens, labels, []))
+        if name in CONTINUOUS:
+            loader[-1] = continuous_inputs(batch.tokens, model), batch.answers - 1, []
     trainer.train_dataloader = loader
     trainer.train_epoch(0)
     return losses
+
+
+def continuous_inputs(tokens: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
+    """As Zoology's generator puts them together; no value is zeros."""
+    embeddings = model.backbone.embeddings.word_embeddings.weight.detach()
+    keys, values = tokens // 17 - 1, tokens % 17 - 1
+    absent = torch.zeros_like(embeddings[0])
+    return torch.cat([embeddings[keys], torch.where(values[..., None] < 0, absent, embeddings[16 + values])], -1)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from mqar_bench.cli import app
 from mqar_bench.config import MixerSpec
 from mqar_bench.tasks import CompositionalConfig, ForgettingConfig, MQARConfig, StackedConfig, Task
 from mqar_bench.zoology import export, load_experiment
-from tests.zoology.live import HOW, checkout
+from tests.zoology.live import checkout
 
 
 def test_a_file_is_translated_whole(write):
@@ -94,9 +94,30 @@ def test_mixers_by_name(write, mixer, name, options):
         ("config(mixer('attention.MHA'), {'drop_path': 0.1})", "ModelConfig.drop_path 0.1"),
         ("config(mixer('attention.MHA'), {'block_type': 'MambaBlock'})", "block_type 'MambaBlock'"),
         (
-            "config(mixer('attention.MHA'), {'state_mixer': dict(name='zoology.mixers.mlp.GLU')})",
-            "the state mixer zoology.mixers.mlp.GLU",
+            "config(mixer('attention.MHA'), {'state_mixer': dict(name='zoology.mixers.mlp.Other')})",
+            "the state mixer zoology.mixers.mlp.Other",
         ),
+        (
+            "config(mixer('attention.MHA'), {'state_mixer': mixer('mlp.GLU', activation=1)})",
+            "the state mixer zoology.mixers.mlp.GLU with {'activation': 1}",
+        ),
+        (
+            "config(mixer('attention.MHA'), FIXED, input_type='continuous')",
+            "input_type 'continuous' with the task MQARConfig",
+        ),
+        (
+            "config(mixer('attention.MHA'), input_type='continuous', data=continuous)",
+            "input_type 'continuous' with learnable_word_embeddings, of which its inputs take no notice",
+        ),
+        (
+            "config(mixer('attention.MHA'), FIXED, input_type='continuous', data=same_mapping)",
+            "ContinuousMQARConfig with per_sequence_mapping False",
+        ),
+        (
+            "config(mixer('attention.MHA'), FIXED, loss_type='ce_embed')",
+            "loss_type 'ce_embed' with learnable_word_embeddings False: a head that is not learnt",
+        ),
+        ("config(mixer('mra.MRAAttention'))", "the mixer zoology.mixers.mra.MRAAttention"),
         ("config(mixer('attention.MHA'), {'vocab_size': 32})", "model.vocab_size is 32, but the task draws tokens"),
         (
             "config(mixer('attention.MHA'), data=continuous)",
@@ -191,6 +212,55 @@ def test_export_comes_back_as_it_was(tmp_path):
         assert back.model == ours.model.model_copy(update={"mixers": tuple(mixers)})
 
 
+def there_and_back(run, tmp_path):
+    """As an experiment file, read again."""
+    (tmp_path / "exported.py").write_text(export([run], "mine"))
+    experiment = load_experiment(tmp_path / "exported.py")
+    assert experiment.refused == {} and experiment.notes == {}
+    (back,) = experiment.configs
+    assert back.data == run.data and back.train == run.train
+    return back
+
+
+@pytest.mark.parametrize(
+    "given, ours",
+    [
+        ("{'state_mixer': mixer('mlp.GLU', hidden_mult=3)}", {"state_mixer": "glu", "mlp_hidden_mult": 3}),
+        ("{'state_mixer': mixer('mlp.GLU')}", {"state_mixer": "glu", "mlp_hidden_mult": 1}),
+        ("{'embedding_init_type': 'spherical'}", {"embedding_init_type": "spherical"}),
+        ("{'embedding_init_type': 'normal'}", {"embedding_init_type": "normal"}),
+        ("{'learnable_word_embeddings': False}", {"learnable_word_embeddings": False}),
+    ],
+)
+def test_what_a_model_may_have_goes_both_ways(tmp_path, write, given, ours):
+    plain, run = load_experiment(
+        write(f"configs = [config(mixer('attention.MHA'), given) for given in ({{}}, {given})]")
+    ).configs
+    assert run.model == plain.model.model_copy(update=ours) and run.run_id != plain.run_id
+    assert there_and_back(run, tmp_path).model == run.model
+
+
+def test_the_loss_by_embeddings_is_that_of_a_tied_head(write):
+    experiment = load_experiment(
+        write("configs = [config(mixer('attention.MHA'), loss_type=loss) for loss in ('ce', 'ce_embed')]")
+    )
+    assert len(experiment.configs) == 1 and experiment.notes["the same run as another config"] == 1
+
+
+def test_continuous_inputs_go_both_ways(tmp_path, write):
+    """Keys are half of the model's vocabulary, up to the most that a token can say."""
+    body = "configs = [config(mixer('attention.MHA'), FIXED | {'vocab_size': n, 'max_position_embeddings': 4},"
+    experiment = load_experiment(write(body + " input_type='continuous', data=continuous) for n in (34, 8192)]"))
+    small, large = experiment.configs
+    assert experiment.notes["continuous inputs: 4095 keys and as many values, of a vocabulary of 8192"] == 1
+    for run, keys in ((small, 17), (large, 4095)):
+        assert run.data.train == (StackedConfig(vocab_size=(keys + 1) ** 2, num_kv_pairs=8, num_passes=2),)
+        model = run.model
+        assert (model.input_type, model.learnable_word_embeddings, model.vocab_size) == ("continuous", False, 2 * keys)
+        assert model.max_position_embeddings == 0  # which Zoology does not add then
+        assert there_and_back(run, tmp_path).model == model
+
+
 def test_other_tasks_go_both_ways(tmp_path, write):
     experiment = load_experiment(
         write(
@@ -241,11 +311,3 @@ def test_the_command_line_runs_a_file(write, tmp_path):
     assert "note: 1 of 2 configs: MQARConfig has no field 'train_power_a'" in result.stderr
     (name,) = (line.split()[7] for line in result.stderr.splitlines() if "its runs are those of sweep" in line)
     assert len(list((tmp_path / "results" / f"{name}-zoology").glob("*.json"))) == 1
-
-
-@pytest.mark.skipif(checkout() is None, reason=HOW)
-def test_the_released_sweep():
-    folder = checkout() / "zoology" / "experiments" / "mqar_example_configs"
-    experiment = load_experiment(folder / "original_mqar_configs.py")
-    assert (experiment.total, len(experiment.configs)) == (104, 56)
-    assert experiment.refused == {"the mixer zoology.mixers.ttt.TTT": 48}
