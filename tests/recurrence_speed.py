@@ -88,15 +88,11 @@ def ours(kind: str, engine: Engine) -> Operation:
     def call(*inputs: Tensor) -> Tensor:
         q, k, v, *rest = inputs
         scale = q.shape[-1] ** -0.5
-        if kind in ("delta", "gated delta"):
+        if kind in ("delta", "gated delta", "kda"):
             g = rest[1] if len(rest) > 1 else None
             return gated_delta_rule(q, k, v, rest[0], g, scale, engine=engine)[0]
         w, a, b = (*rest, None, None, None)[:3]
-        if kind == "kda":
-            beta, w = rest
-            a, k = w.exp() * k, beta[..., None] * k
-            b = -k
-        elif kind == "rwkv7":
+        if kind == "rwkv7":
             a, b, w = rest
         return recurrence(q, k, v, w, a, b, scale, engine=engine)[0]
 

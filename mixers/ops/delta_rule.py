@@ -1,8 +1,9 @@
-"""The gated delta rule: ``recurrence`` in the form DeltaNet, Gated DeltaNet and Mixture-of-Memories use it.
+"""The gated delta rule: ``recurrence`` in the form DeltaNet, Gated DeltaNet, KDA and Mixture-of-Memories use it.
 
-    S~ = exp(g_t) S_{t-1}        S_t = S~ + beta_t k_t (v_t - S~^T k_t)^T        o_t = scale S_t^T q_t
+    S~ = diag(exp(g_t)) S_{t-1}        S_t = S~ + beta_t k_t (v_t - S~^T k_t)^T        o_t = scale S_t^T q_t
 
-Without g it is the delta rule (arXiv 2406.06484), with it the gated one (arXiv 2412.06464).
+Without g it is the delta rule (arXiv 2406.06484); with one number of it per head the gated one (arXiv 2412.06464), with
+one per channel of the key that of Kimi Delta Attention (arXiv 2510.26692).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def gated_delta_rule(
         q, k: ``[B, T, H, K]``; k normalised by the caller.
         v: ``[B, T, H, V]``.
         beta: strength of the writes, ``[B, T, H]``; 0 leaves the state to its decay.
-        g: log-decay, at most 0, ``[B, T, H]``; default none.
+        g: log-decay, at most 0, ``[B, T, H]`` or ``[B, T, H, K]``; default none.
         scale: of the output.
         initial_state: S_0 ``[B, H, K, V]``; default 0. Not modified.
         output_final_state: also return S_T.
@@ -47,7 +48,7 @@ def gated_delta_rule(
         v,
         k=(k, (wide,)),
         beta=(beta, (wide[:3],)),
-        g=(g, (wide[:3],)),
+        g=(g, (wide[:3], wide)),
         initial_state=(initial_state, ((wide[0], *wide[2:], v.shape[-1]),)),
     )
     chosen = choose_engine(engine, q, v, delta=True)
@@ -60,6 +61,6 @@ def gated_delta_rule(
 
         return run_wide(gated_delta_rule_cpu, (q, k, v, g, beta), scale, initial_state, output_final_state)
     written = beta[..., None] * k
-    a = k if g is None else g.exp()[..., None] * k
+    a = k if g is None else (g if g.dim() == 4 else g[..., None]).exp() * k
     b = None if chosen == "chunk" else -written  # which takes None for -k, and saves half
     return run_wide(engine_function(chosen), (q, written, v, g, a, b), scale, initial_state, output_final_state)

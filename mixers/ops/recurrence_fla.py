@@ -7,9 +7,9 @@
 | per channel | none | ``chunk_gla`` |
 | any | given | ``chunk_dplr_delta_rule``, w spread over the channels |
 
-and ``chunk_gated_delta_rule`` for the gated delta rule, whose beta cannot be told from a and b; it also serves the
-plain delta rule, since ``chunk_delta_rule`` refuses float32. Layouts are ours, the state's too; fla's scale has another
-default, so it is always given.
+and for the gated delta rule, whose beta cannot be told from a and b, ``chunk_gated_delta_rule``, or ``chunk_kda`` where
+it decays per channel. The former also serves the plain delta rule, since ``chunk_delta_rule`` refuses float32. Layouts
+are ours, the state's too; fla's scale has another default, so it is always given.
 """
 
 from __future__ import annotations
@@ -72,9 +72,12 @@ def gated_delta_rule_fla(
     output_final_state: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """See ``gated_delta_rule``; dtypes as in ``recurrence_fla``, beta in q's."""
-    from fla.ops.gated_delta_rule import chunk_gated_delta_rule
+    if g is not None and g.dim() == 4:
+        from fla.ops.kda import chunk_kda as kernel
+    else:
+        from fla.ops.gated_delta_rule import chunk_gated_delta_rule as kernel
 
-    return chunk_gated_delta_rule(
+    return kernel(
         q,
         k.to(q.dtype),
         v.to(q.dtype),

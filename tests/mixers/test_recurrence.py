@@ -48,6 +48,7 @@ KINDS = {
     "rank-one-vector-decay": (recurrence, lambda g, T, *s: [*vector_decay(g, T, *s), *rank_one(g, T, *s)]),
     "delta": (gated_delta_rule, delta),
     "gated-delta": (gated_delta_rule, lambda g, T, *s: [*delta(g, T, *s), scalar_decay(g, T)[3]]),
+    "vector-gated-delta": (gated_delta_rule, lambda g, T, *s: [*delta(g, T, *s), vector_decay(g, T, *s)[3]]),
 }
 by_kind = pytest.mark.parametrize("kind", KINDS)
 ENGINES = ("chunk", "cpu")
@@ -147,14 +148,15 @@ def test_a_state_may_be_only_given_or_only_asked_for(kind, length, given, asked)
     assert_as_good_as_the_loop(operation, make(g, length), draw_state(g) if given else None, asked)
 
 
-def test_delta_rule_is_what_it_says():
+@pytest.mark.parametrize("channels", [1, K], ids=["per-head", "per-channel"])
+def test_delta_rule_is_what_it_says(channels):
     g = torch.Generator().manual_seed(0)
     q, k, v, beta = delta(g, 20)
-    decay = -torch.rand(B, 20, H, dtype=torch.float64, generator=g)
+    decay = -torch.rand(B, 20, H, channels, dtype=torch.float64, generator=g)
     S, outputs = draw_state(g), []
-    o, final = gated_delta_rule(q, k, v, beta, decay, 0.3, S, True)
+    o, final = gated_delta_rule(q, k, v, beta, decay if channels > 1 else decay[..., 0], 0.3, S, True)
     for t in range(20):
-        S = decay[:, t].exp()[..., None, None] * S
+        S = decay[:, t].exp()[..., None] * S
         old = torch.einsum("bhkv,bhk->bhv", S, k[:, t])
         S = S + torch.einsum("bh,bhk,bhv->bhkv", beta[:, t], k[:, t], v[:, t] - old)
         outputs.append(0.3 * torch.einsum("bhkv,bhk->bhv", S, q[:, t]))
@@ -203,12 +205,12 @@ STRONG = {
 
 
 @pytest.mark.parametrize("strength", STRONG)
-@pytest.mark.parametrize("kind", [name for name in KINDS if "decay" in name or name == "gated-delta"])
+@pytest.mark.parametrize("kind", [name for name in KINDS if "decay" in name or name.endswith("gated-delta")])
 def test_any_strength_of_decay(kind, strength):
     operation, make = KINDS[kind]
     g = torch.Generator().manual_seed(0)
     tensors = make(g, 130)
-    place = 4 if kind == "gated-delta" else 3
+    place = 4 if kind.endswith("gated-delta") else 3
     tensors[place] = STRONG[strength](tensors[place].shape, g)
     assert_as_good_as_the_loop(operation, tensors, draw_state(g), room=1e-5)
 

@@ -81,11 +81,13 @@ def fla_in_pytorch(monkeypatch):
         import fla.ops.gated_delta_rule as gated_delta
         import fla.ops.generalized_delta_rule as generalized
         import fla.ops.gla as gla
+        import fla.ops.kda as kda
         import fla.ops.linear_attn as linear_attn
         import fla.ops.simple_gla as simple_gla
         from fla.ops.gated_delta_rule.naive import naive_recurrent_gated_delta_rule
         from fla.ops.generalized_delta_rule.dplr.naive import dplr_recurrence
         from fla.ops.gla.naive import naive_recurrent_gla
+        from fla.ops.kda.naive import naive_recurrent_kda
         from fla.ops.linear_attn.naive import naive_recurrent_linear_attn
         from fla.ops.simple_gla.naive import naive_recurrent_simple_gla
 
@@ -114,6 +116,7 @@ def fla_in_pytorch(monkeypatch):
     replace(gla, "chunk_gla", gla_scaled)
     replace(generalized, "chunk_dplr_delta_rule", dplr)
     replace(gated_delta, "chunk_gated_delta_rule", naive_recurrent_gated_delta_rule)
+    replace(kda, "chunk_kda", naive_recurrent_kda)
     monkeypatch.setattr(recurrence_module, "fla_refusal", lambda q, v, delta: None)
     return called
 
@@ -127,6 +130,7 @@ FLA_KERNELS = {
     "rank-one-vector-decay": "chunk_dplr_delta_rule",
     "delta": "chunk_gated_delta_rule",
     "gated-delta": "chunk_gated_delta_rule",
+    "vector-gated-delta": "chunk_kda",
 }
 
 

@@ -65,7 +65,7 @@ def test_engines_equal_the_loop_over_time(dtype, length, form, mixed, per, term,
     state = torch.randn(B, H, K, V, dtype=torch.float64, generator=g) if with_state else None
     w = {"none": None, "scalar": strong(q.shape[:3], mixed, per, g), "channel": strong(q.shape, mixed, per, g)}[form]
     operation, tensors = recurrence, [q, k, v, w]
-    if term == "delta" and form != "channel":  # the delta rule has no decay per channel
+    if term == "delta":
         beta = 2 * torch.rand(q.shape[:3], dtype=torch.float64, generator=g)
         operation, tensors = gated_delta_rule, [q, F.normalize(k, dim=-1), v, beta, w]
     elif term != "none":
