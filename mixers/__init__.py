@@ -15,6 +15,7 @@ from mixers.gated_delta_net import GatedDeltaNet
 from mixers.gla import GatedLinearAttention
 from mixers.h3 import H3
 from mixers.hgrn2 import HGRN2
+from mixers.kda import KimiDeltaAttention
 from mixers.linear_attention import LinearAttention
 from mixers.mamba2 import Mamba2
 from mixers.mom import MixtureOfMemories
@@ -32,6 +33,7 @@ __all__ = [
     "DeltaNet",
     "GatedDeltaNet",
     "GatedLinearAttention",
+    "KimiDeltaAttention",
     "LinearAttention",
     "Mamba2",
     "MixerError",

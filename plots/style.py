@@ -56,6 +56,7 @@ _STYLES = {
     "mom": Style("MoM", "#332288", "*"),
     "armt": Style("ARMT", "#AA4499", "p"),
     "short_conv": Style("Short convolution", "#999999", "x"),
+    "kda": Style("KDA", "#225522", "4"),
 }
 _SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 

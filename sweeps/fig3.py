@@ -43,6 +43,7 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "h3": [(64, {"head_dim": p, "d_state": 4}) for p in (8, 32)],
     "armt": [(64, {"d_mem": m, "segment_size": 16, "num_mem_tokens": 16}) for m in (16, 64)],
     "mom": [(64, {"num_memories": m}) for m in (2, 4)],
+    "kda": [(64, {"head_dim": k, "expand_v": v}) for k, v in ((32, 1.0), (64, 1.0), (64, 2.0))],
 }
 #: Rates a factor of three apart about the best: a grid is wider where short runs chose its end.
 LAPTOP_RATES: dict[str, tuple[float, ...]] = {
@@ -59,6 +60,7 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "h3": (3e-3, 1e-2, 3e-2, 9e-2),
     "armt": (3e-3, 1e-2, 3e-2),
     "mom": (1e-3, 3e-3, 1e-2, 3e-2),
+    "kda": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
@@ -79,6 +81,7 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "h3": [(d, {"d_state": d // 4, "head_dim": 2}) for d in WIDTHS],
     "armt": [(d, {"d_mem": d // 2, "segment_size": 16, "num_mem_tokens": 16}) for d in WIDTHS],
     "mom": [(d, {"num_memories": 4}) for d in WIDTHS],
+    "kda": [(d, {"num_heads": 2}) for d in WIDTHS],
 }
 
 

@@ -99,6 +99,11 @@ VARIANTS = {
             "address_norm": 1.5,
         },
     ],
+    "kda": [
+        {},
+        {"use_short_conv": False, "expand_v": 0.5, "head_dim": 6, "num_heads": 3, "lower_bound": -5.0},
+        {"num_heads": 1, "num_v_heads": 3, "head_dim": 5, "expand_v": 2.0, "allow_neg_eigval": True, "conv_size": 2},
+    ],
 }
 CASES = [
     pytest.param(name, options, id=f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items()) or 'defaults'}")

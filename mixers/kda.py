@@ -1,0 +1,133 @@
+"""Kimi Delta Attention (Kimi Team 2025): the gated delta rule with a decay of its own for every channel of the key."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mixers.base import State, init_linear
+from mixers.checks import check_number, check_size, scaled_size
+from mixers.layers import GatedRMSNorm
+from mixers.matrix_state import MatrixStateMixer
+from mixers.ops.delta_rule import gated_delta_rule
+from mixers.ops.norm import l2_norm
+from mixers.registry import register
+
+
+@register("kda")
+class KimiDeltaAttention(MatrixStateMixer):
+    """KDA: ``S_t = (I - beta_t k_t k_t^T) diag(alpha_t) S_{t-1} + beta_t k_t v_t^T``, ``o_t = S_t^T q_t / sqrt(d_k)``.
+
+    Gated DeltaNet with a vector of decays for its one, and gates of low rank. Per head, with A and b learnt:
+
+        q_t, k_t = l2_norm(silu(conv(W x_t)))     v_t = silu(conv(W_v x_t))     beta_t = sigmoid(w_b x_t)
+        alpha_t = exp(-A softplus(F_2 F_1 x_t + b))     y_t = W_o (RMSNorm(o_t) * sigmoid(G_2 G_1 x_t + c))
+
+    or ``alpha_t = exp(lower_bound sigmoid(A (F_2 F_1 x_t + b)))``, which forgets no faster than that bound.
+
+    Parameters and options are those of fla's KimiDeltaAttention, whose weights load. Its defaults, head_dim 128 and
+    num_heads 16, do not follow the width; here they do. As there, A starts uniform in (1, 16), with a bound at 1, and
+    softplus(b) log-uniform in (0.001, 0.1), and neither decays with the weights. The convolutions have no bias.
+
+    Source: Kimi Team 2025, arXiv 2510.26692.
+    State: H_v d_k d_v elements, and (conv_size - 1) (2 H d_k + H_v d_v) of the short convolutions.
+
+    Args:
+        d_model: model width.
+        layer_idx: position in the stack; unused.
+        num_heads: H, of queries and keys.
+        head_dim: d_k; default ``d_model // num_heads``.
+        expand_v: width of a value over that of a key, d_v / d_k; d_v is the rank of both gates.
+        num_v_heads: H_v, of values, a multiple of H: each key then serves several; default H.
+        use_short_conv: causal convolutions on q, k and v.
+        conv_size: their taps.
+        allow_neg_eigval: twice the beta, so that a transition can reflect (Grazzi et al. 2024, arXiv 2411.12537).
+        lower_bound: the least log-decay, from -80 to below 0; default none.
+    """
+
+    delta = True
+
+    def __init__(
+        self,
+        d_model: int,
+        layer_idx: int | None = None,
+        num_heads: int = 2,
+        head_dim: int | None = None,
+        expand_v: float = 1.0,
+        num_v_heads: int | None = None,
+        use_short_conv: bool = True,
+        conv_size: int = 4,
+        allow_neg_eigval: bool = False,
+        lower_bound: float | None = None,
+    ) -> None:
+        super().__init__(d_model, layer_idx)
+        check_size(num_heads=num_heads)
+        num_v_heads = num_heads if num_v_heads is None else num_v_heads
+        check_size(num_v_heads=num_v_heads)
+        if num_v_heads % num_heads:
+            raise ValueError(f"num_v_heads must be a positive multiple of num_heads {num_heads}, got {num_v_heads}")
+        head_dim = d_model // num_heads if head_dim is None else head_dim
+        if head_dim < 1:
+            raise ValueError(f"head_dim must be at least 1, got {head_dim} (d_model {d_model}, num_heads {num_heads})")
+        check_size(head_dim=head_dim)
+        head_v_dim = scaled_size("expand_v", head_dim, expand_v)
+        if head_v_dim < 1:
+            raise ValueError(f"expand_v times head_dim {head_dim} must be at least 1, got {head_dim * expand_v}")
+        if lower_bound is not None:
+            check_number(-80, 0, lower_bound=lower_bound)
+            if lower_bound == 0:
+                raise ValueError("lower_bound must be below 0, got 0: nothing would decay")
+        self.num_heads, self.num_v_heads = num_heads, num_v_heads
+        self.beta_range = 2.0 if allow_neg_eigval else 1.0
+        self.lower_bound = lower_bound
+        self.state_shape = num_v_heads, head_dim, head_v_dim
+        key_dim, value_dim, gate_dim = num_heads * head_dim, num_v_heads * head_v_dim, num_v_heads * head_dim
+        self.q_proj = nn.Linear(d_model, key_dim, bias=False)
+        self.k_proj = nn.Linear(d_model, key_dim, bias=False)
+        self.v_proj = nn.Linear(d_model, value_dim, bias=False)
+        f_down, f_up = nn.Linear(d_model, head_v_dim, bias=False), nn.Linear(head_v_dim, gate_dim, bias=False)
+        g_down, g_up = nn.Linear(d_model, head_v_dim, bias=False), nn.Linear(head_v_dim, value_dim)
+        self.f_proj, self.g_proj = nn.Sequential(f_down, f_up), nn.Sequential(g_down, g_up)
+        self.b_proj = nn.Linear(d_model, num_v_heads, bias=False)
+        self.o_norm = GatedRMSNorm(head_v_dim, activation="sigmoid")
+        self.o_proj = nn.Linear(value_dim, d_model, bias=False)
+        init_linear(*(layer for layer in self.modules() if isinstance(layer, nn.Linear)))
+        rate = torch.ones(num_v_heads) if lower_bound is not None else torch.empty(num_v_heads).uniform_(1, 16)
+        self.A_log = nn.Parameter(rate.log())
+        step = torch.empty(gate_dim).uniform_(math.log(0.001), math.log(0.1)).exp()
+        self.dt_bias = nn.Parameter(step.expm1().log())  # the inverse of softplus
+        for parameter in (self.A_log, self.dt_bias):
+            parameter._no_weight_decay = True  # type: ignore[attr-defined]
+        if use_short_conv:
+            self.add_short_convs("qkv", conv_size)
+
+    def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        carried: State = {}
+        q, k, v = (F.silu(self.project(name, x, state, carried)) for name in "qkv")
+        q, k = (l2_norm(t.unflatten(-1, (self.num_heads, -1))) for t in (q, k))
+        if self.num_v_heads > self.num_heads:
+            q, k = (t.repeat_interleave(self.num_v_heads // self.num_heads, 2) for t in (q, k))
+        o, S = gated_delta_rule(
+            q,
+            k,
+            v.unflatten(-1, (self.num_v_heads, -1)),
+            self.beta_range * self.b_proj(x).sigmoid(),
+            self._log_decay(x),
+            scale=q.shape[-1] ** -0.5,
+            initial_state=None if state is None else state["S"],
+            output_final_state=True,
+        )
+        assert S is not None
+        o = self.o_norm(o, self.g_proj(x).unflatten(-1, (self.num_v_heads, -1)))
+        return self.o_proj(o.flatten(-2)), {"S": S, **carried}
+
+    def _log_decay(self, x: Tensor) -> Tensor:
+        """``[B, T, H_v, d_k]``, at most 0."""
+        gate = (self.f_proj(x) + self.dt_bias).unflatten(-1, (self.num_v_heads, -1))
+        rate = self.A_log.exp()[:, None]
+        if self.lower_bound is None:
+            return -rate * F.softplus(gate)
+        return self.lower_bound * torch.sigmoid(rate * gate)
