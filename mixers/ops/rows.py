@@ -39,8 +39,11 @@ def over_rows(kernel: Callable[..., None], rows: int, *arrays) -> None:
 
 
 def flat(x: Tensor | None, like: Tensor) -> np.ndarray:
-    """All numbers of a tensor in a row, as a kernel takes them; of None, none."""
-    return (like.new_empty(0) if x is None else x.detach()).reshape(-1).numpy()
+    """All numbers of a tensor in a row, as a kernel takes them; of None, none.
+
+    Without gaps: a slice of one number a token is a row with gaps already.
+    """
+    return (like.new_empty(0) if x is None else x.detach()).reshape(-1).contiguous().numpy()
 
 
 def can_compile(*tensors: Tensor | None) -> bool:
