@@ -16,7 +16,9 @@ from mixers.gla import GatedLinearAttention
 from mixers.h3 import H3
 from mixers.hgrn2 import HGRN2
 from mixers.kda import KimiDeltaAttention
+from mixers.hyena import Hyena
 from mixers.linear_attention import LinearAttention
+from mixers.long_conv import LongConvolution
 from mixers.mamba2 import Mamba2
 from mixers.mom import MixtureOfMemories
 from mixers.ramnet import RAMNet
@@ -34,7 +36,9 @@ __all__ = [
     "GatedDeltaNet",
     "GatedLinearAttention",
     "KimiDeltaAttention",
+    "Hyena",
     "LinearAttention",
+    "LongConvolution",
     "Mamba2",
     "MixerError",
     "MixtureOfMemories",

@@ -57,6 +57,8 @@ _STYLES = {
     "armt": Style("ARMT", "#AA4499", "p"),
     "short_conv": Style("Short convolution", "#999999", "x"),
     "kda": Style("KDA", "#225522", "4"),
+    "hyena": Style("Hyena", "#BBCC33", "H"),
+    "long_conv": Style("Long convolution", "#AAAA00", "1"),
 }
 _SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 

@@ -44,6 +44,8 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "armt": [(64, {"d_mem": m, "segment_size": 16, "num_mem_tokens": 16}) for m in (16, 64)],
     "mom": [(64, {"num_memories": m}) for m in (2, 4)],
     "kda": [(64, {"head_dim": k, "expand_v": v}) for k, v in ((32, 1.0), (64, 1.0), (64, 2.0))],
+    "long_conv": [(64, {"l_max": n}) for n in (64, 256)],
+    "hyena": [(64, {"l_max": n}) for n in (64, 256)],
 }
 #: Rates a factor of three apart about the best: a grid is wider where short runs chose its end.
 LAPTOP_RATES: dict[str, tuple[float, ...]] = {
@@ -61,6 +63,8 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "armt": (3e-3, 1e-2, 3e-2),
     "mom": (1e-3, 3e-3, 1e-2, 3e-2),
     "kda": (1e-3, 3e-3, 1e-2, 3e-2),
+    "long_conv": (3e-3, 1e-2, 3e-2, 9e-2),
+    "hyena": (3e-3, 1e-2, 3e-2, 9e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
@@ -82,6 +86,8 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "armt": [(d, {"d_mem": d // 2, "segment_size": 16, "num_mem_tokens": 16}) for d in WIDTHS],
     "mom": [(d, {"num_memories": 4}) for d in WIDTHS],
     "kda": [(d, {"num_heads": 2}) for d in WIDTHS],
+    "long_conv": [(d, {"l_max": 1024}) for d in WIDTHS],
+    "hyena": [(d, {"l_max": 1024}) for d in WIDTHS],
 }
 
 
@@ -95,6 +101,8 @@ SMOKE_OPTIONS: dict[str, dict] = {
     "sliding_window_attention": {"window": 8},
     "armt": {"d_mem": 8, "segment_size": 8},
     "mom": {"num_memories": 2, "topk": 1},
+    "long_conv": {"l_max": 16},
+    "hyena": {"l_max": 16, "filter_order": 8},
     "ramnet": {"order": 2, "sub_dim": 4, "head_v_dim": 8, "top_k": 4},
 }
 

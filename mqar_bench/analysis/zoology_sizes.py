@@ -1,8 +1,9 @@
 """State sizes as Zoology's mixers report them, for comparison with figures made from its ``state_size``.
 
 Zoology multiplies the sum of these by 4, bytes of a float32. Where they differ from what is carried: convolutions of
-width k count k inputs (in some mixers none), sliding windows count ``block_size`` positions, Mamba2 counts twice the
-width whatever it expands to, H3 leaves out its shift register and that its poles are complex, RWKV-7 its token shift.
+width k count k inputs (in some mixers none), long ones also inputs beyond their taps, sliding windows count
+``block_size`` positions, Mamba and Mamba2 count twice the width whatever they expand to, H3 leaves out its shift
+register and that its poles are complex, RWKV-7 its token shift.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ FORMULAS: dict[str, Callable[[Any, int], int]] = {
     "rwkv7": lambda m, T: m.num_heads * m.head_dim**2,
     "mamba2": lambda m, T: 2 * m.d_model * m.ssm_state_size,
     "h3": lambda m, T: m.d_model * m.d_state,
+    "long_conv": lambda m, T: m.d_model * T,
+    "hyena": lambda m, T: m.d_model * T,
 }
 
 

@@ -67,6 +67,8 @@ def test_a_growing_state_follows_the_length():
         ("rwkv7", {"head_dim": 32}, 2 * 32 * 32),
         ("mamba2", {"state_size": 16}, 2 * 64 * 16),
         ("h3", {"d_state": 16}, 64 * 16),
+        ("long_conv", {"l_max": 20}, 64 * 100),
+        ("hyena", {"l_max": 20}, 64 * 100),
         ("ramnet", {}, None),
     ],
     ids=lambda x: x if isinstance(x, str) else "",

@@ -22,6 +22,8 @@ SMALL = {
     "armt": {"d_mem": 8},
     "mom": {"num_memories": 2, "topk": 1},
     "ramnet": {"order": 2, "top_k": 4, "backend": "reference"},
+    "long_conv": {"l_max": 16},
+    "hyena": {"l_max": 16, "filter_order": 8},
 }
 VALUES = [
     *(None, True, False, "", "8", "identity", "sum", "fade", "triton", [1], {"a": 1}),

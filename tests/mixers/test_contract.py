@@ -103,6 +103,11 @@ VARIANTS = {
         {},
         {"use_short_conv": False, "expand_v": 0.5, "head_dim": 6, "num_heads": 3, "lower_bound": -5.0},
         {"num_heads": 1, "num_v_heads": 3, "head_dim": 5, "expand_v": 2.0, "allow_neg_eigval": True, "conv_size": 2},
+    "long_conv": [{}, {"l_max": 4, "use_act": True}, {"l_max": 40, "implicit_long_conv": False}],
+    "hyena": [
+        {},
+        {"l_max": 5, "short_filter_order": 1, "num_inner_mlps": 0, "filter_order": 8},
+        {"l_max": 100, "emb_dim": 9, "w": 10.0, "slow_decay_pct": 2.0, "shift": 0.1},
     ],
 }
 CASES = [
