@@ -15,14 +15,16 @@ from mixers.gated_delta_net import GatedDeltaNet
 from mixers.gla import GatedLinearAttention
 from mixers.h3 import H3
 from mixers.hgrn2 import HGRN2
-from mixers.kda import KimiDeltaAttention
 from mixers.hyena import Hyena
+from mixers.kda import KimiDeltaAttention
 from mixers.linear_attention import LinearAttention
 from mixers.long_conv import LongConvolution
+from mixers.mamba import Mamba
 from mixers.mamba2 import Mamba2
 from mixers.mom import MixtureOfMemories
 from mixers.ramnet import RAMNet
 from mixers.registry import MixerError, Option, build, describe, load, names, register
+from mixers.rwkv4 import RWKV4
 from mixers.rwkv7 import RWKV7
 from mixers.short_conv import ShortConvolution
 from mixers.sliding_window import SlidingWindowAttention
@@ -31,14 +33,16 @@ __all__ = [
     "ARMT",
     "H3",
     "HGRN2",
+    "RWKV4",
     "RWKV7",
     "DeltaNet",
     "GatedDeltaNet",
     "GatedLinearAttention",
-    "KimiDeltaAttention",
     "Hyena",
+    "KimiDeltaAttention",
     "LinearAttention",
     "LongConvolution",
+    "Mamba",
     "Mamba2",
     "MixerError",
     "MixtureOfMemories",

@@ -59,6 +59,8 @@ _STYLES = {
     "kda": Style("KDA", "#225522", "4"),
     "hyena": Style("Hyena", "#BBCC33", "H"),
     "long_conv": Style("Long convolution", "#AAAA00", "1"),
+    "mamba": Style("Mamba", "#EE8866", "2"),
+    "rwkv4": Style("RWKV-4", "#B8A830", "3"),
 }
 _SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 

@@ -46,6 +46,8 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "kda": [(64, {"head_dim": k, "expand_v": v}) for k, v in ((32, 1.0), (64, 1.0), (64, 2.0))],
     "long_conv": [(64, {"l_max": n}) for n in (64, 256)],
     "hyena": [(64, {"l_max": n}) for n in (64, 256)],
+    "mamba": [(64, {"state_size": n}) for n in (16, 128)],
+    "rwkv4": [(d, {}) for d in (64, 256)],
 }
 #: Rates a factor of three apart about the best: a grid is wider where short runs chose its end.
 LAPTOP_RATES: dict[str, tuple[float, ...]] = {
@@ -65,6 +67,8 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "kda": (1e-3, 3e-3, 1e-2, 3e-2),
     "long_conv": (3e-3, 1e-2, 3e-2, 9e-2),
     "hyena": (3e-3, 1e-2, 3e-2, 9e-2),
+    "mamba": (1e-3, 3e-3, 1e-2, 3e-2),
+    "rwkv4": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
@@ -88,6 +92,8 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "kda": [(d, {"num_heads": 2}) for d in WIDTHS],
     "long_conv": [(d, {"l_max": 1024}) for d in WIDTHS],
     "hyena": [(d, {"l_max": 1024}) for d in WIDTHS],
+    "mamba": [(d, {"state_size": n}) for d, n in ((64, 16), (128, 16), (128, 64))],
+    "rwkv4": [(d, {}) for d in WIDTHS],
 }
 
 
@@ -103,6 +109,7 @@ SMOKE_OPTIONS: dict[str, dict] = {
     "mom": {"num_memories": 2, "topk": 1},
     "long_conv": {"l_max": 16},
     "hyena": {"l_max": 16, "filter_order": 8},
+    "mamba": {"state_size": 4},
     "ramnet": {"order": 2, "sub_dim": 4, "head_v_dim": 8, "top_k": 4},
 }
 

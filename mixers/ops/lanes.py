@@ -136,6 +136,7 @@ def _operator(symbol, floating: str, integer: str) -> None:
 _operator(operator.add, "fadd", "add")
 _operator(operator.sub, "fsub", "sub")
 _operator(operator.mul, "fmul", "mul")
+_operator(operator.truediv, "fdiv", "sdiv")
 
 
 @compiled

@@ -24,6 +24,7 @@ FORMULAS: dict[str, Callable[[Any, int], int]] = {
     "h3": lambda m, T: m.d_model * m.d_state,
     "long_conv": lambda m, T: m.d_model * T,
     "hyena": lambda m, T: m.d_model * T,
+    "mamba": lambda m, T: 2 * m.d_model * m.ssm_state_size,
 }
 
 

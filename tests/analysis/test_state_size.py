@@ -69,6 +69,8 @@ def test_a_growing_state_follows_the_length():
         ("h3", {"d_state": 16}, 64 * 16),
         ("long_conv", {"l_max": 20}, 64 * 100),
         ("hyena", {"l_max": 20}, 64 * 100),
+        ("mamba", {"state_size": 16}, 2 * 64 * 16),
+        ("rwkv4", {}, None),
         ("ramnet", {}, None),
     ],
     ids=lambda x: x if isinstance(x, str) else "",

@@ -24,6 +24,7 @@ SMALL = {
     "ramnet": {"order": 2, "top_k": 4, "backend": "reference"},
     "long_conv": {"l_max": 16},
     "hyena": {"l_max": 16, "filter_order": 8},
+    "mamba": {"state_size": 4},
 }
 VALUES = [
     *(None, True, False, "", "8", "identity", "sum", "fade", "triton", [1], {"a": 1}),

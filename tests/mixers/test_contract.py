@@ -9,7 +9,7 @@ import torch
 import mixers
 from mixers import SequenceMixer, state_elements
 from mixers.base import RecurrentMixer, TensorKind
-from mixers.ops import delta_rule, recurrence
+from mixers.ops import delta_rule, recurrence, scan
 from mixers.ramnet import ops as ramnet_ops
 from mqar_bench.contract.subject import Subject
 
@@ -103,12 +103,19 @@ VARIANTS = {
         {},
         {"use_short_conv": False, "expand_v": 0.5, "head_dim": 6, "num_heads": 3, "lower_bound": -5.0},
         {"num_heads": 1, "num_v_heads": 3, "head_dim": 5, "expand_v": 2.0, "allow_neg_eigval": True, "conv_size": 2},
+    ],
     "long_conv": [{}, {"l_max": 4, "use_act": True}, {"l_max": 40, "implicit_long_conv": False}],
     "hyena": [
         {},
         {"l_max": 5, "short_filter_order": 1, "num_inner_mlps": 0, "filter_order": 8},
         {"l_max": 100, "emb_dim": 9, "w": 10.0, "slow_decay_pct": 2.0, "shift": 0.1},
     ],
+    "mamba": [
+        {},
+        {"state_size": 3, "expand": 1, "conv_kernel": 1, "use_conv_bias": False, "dt_rank": 5},
+        {"state_size": 5, "use_bias": True, "conv_kernel": 2, "dt_min": 0.1, "dt_max": 2.0},
+    ],
+    "rwkv4": [{}, {"num_hidden_layers": 1}],
 }
 CASES = [
     pytest.param(name, options, id=f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items()) or 'defaults'}")
@@ -288,6 +295,7 @@ def asked(monkeypatch):
 
     spy(recurrence, "choose_engine")
     spy(delta_rule, "choose_engine")
+    spy(scan, "choose_engine")
     spy(ramnet_ops, "choose_backend")
     return asked
 

@@ -1,0 +1,104 @@
+"""Mamba (Gu and Dao 2023): a state of a few numbers per channel, whose decay and input the token chooses."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mixers.base import EngineChoice, RecurrentMixer, State
+from mixers.checks import MAX_TAPS, check_size
+from mixers.layers import CausalConv1d
+from mixers.ops import scan
+from mixers.ops.selective_scan import selective_scan
+from mixers.registry import register
+
+MIN_DT = 1e-4  # at the start
+
+
+@register("mamba")
+class Mamba(RecurrentMixer):
+    """Mamba: ``h_t[c] = exp(dt_t[c] A[c]) h_{t-1}[c] + dt_t[c] B_t x_t[c]``, ``y_t[c] = C_t^T h_t[c] + D[c] x_t[c]``.
+
+    A channel c has a vector h of N = ``state_size`` numbers and decays of its own. Parameters are named and shaped as
+    in fla's Mamba and Zoology's (``intermediate_size`` there is di here), whose weights load. With di =
+    ``expand d_model`` channels and R = ``dt_rank``:
+
+        x', z = in_proj(u)    x = silu(conv(x') + bias)    dt', B, C = x_proj(x)    dt = softplus(dt_proj(dt'))
+        A = -exp(A_log)    out = out_proj(y * silu(z))
+
+    Initialisation is that of the authors and of both: A is -1 to -N in every channel, dt log-uniform by the bias of its
+    projection, whose weights are uniform within R^(-1/2); other layers as torch's.
+
+    Differences: nothing needs the authors' CUDA kernels; Zoology's reports ``2 d_model N`` elements whatever ``expand``
+    is, and no convolution.
+
+    Source: Gu and Dao 2023, arXiv 2312.00752.
+    State: ``di N`` elements of h and ``(conv_kernel - 1) di`` of the convolution's last inputs.
+
+    Args:
+        d_model: model width.
+        layer_idx: position in the stack; unused.
+        state_size: N.
+        expand: di over d_model.
+        conv_kernel: taps of the convolution, the current token included.
+        use_conv_bias: a bias per channel of the convolution.
+        use_bias: biases of the first and the last projection.
+        dt_rank: R; default d_model / 16, rounded up.
+        dt_min, dt_max: range of dt at the start, log-uniform.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        layer_idx: int | None = None,
+        state_size: int = 16,
+        expand: int = 2,
+        conv_kernel: int = 4,
+        use_conv_bias: bool = True,
+        use_bias: bool = False,
+        dt_rank: int | None = None,
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+    ) -> None:
+        super().__init__(d_model, layer_idx)
+        dt_rank = -(-d_model // 16) if dt_rank is None else dt_rank
+        check_size(state_size=state_size, expand=expand, dt_rank=dt_rank)
+        check_size(1, MAX_TAPS, conv_kernel=conv_kernel)
+        if not 0 < dt_min <= dt_max:
+            raise ValueError(f"dt_min and dt_max must be positive and in order, got {dt_min} and {dt_max}")
+        inner = expand * d_model
+        self.inner, self.ssm_state_size, self.dt_rank = inner, state_size, dt_rank
+        self.in_proj = nn.Linear(d_model, 2 * inner, bias=use_bias)
+        self.conv1d = CausalConv1d(inner, conv_kernel, bias=use_conv_bias)
+        self.x_proj = nn.Linear(inner, dt_rank + 2 * state_size, bias=False)
+        self.dt_proj = nn.Linear(dt_rank, inner)
+        nn.init.uniform_(self.dt_proj.weight, -(dt_rank**-0.5), dt_rank**-0.5)
+        dt = torch.exp(math.log(dt_min) + torch.rand(inner) * math.log(dt_max / dt_min)).clamp(min=MIN_DT)
+        with torch.no_grad():
+            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
+        self.A_log = nn.Parameter(torch.arange(1.0, state_size + 1).log().expand(inner, -1).clone())
+        self.D = nn.Parameter(torch.ones(inner))
+        for parameter in (self.dt_proj.bias, self.A_log, self.D):
+            parameter._no_weight_decay = True  # type: ignore[attr-defined]
+        self.out_proj = nn.Linear(inner, d_model, bias=use_bias)
+
+    def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        x, z = self.in_proj(x).chunk(2, -1)
+        x, inputs = self.conv1d.mix(x, None if state is None else state["conv"])
+        dt, B, C = self.x_proj(x).split([self.dt_rank, self.ssm_state_size, self.ssm_state_size], -1)
+        dt = F.softplus(self.dt_proj(dt))  # [B, T, di]
+        y, h = selective_scan(x, dt, -self.A_log.exp(), B, C, None if state is None else state["h"])
+        y = torch.addcmul(y, self.D, x) * F.silu(z)
+        return self.out_proj(y), {"h": h, "conv": inputs}
+
+    def engine(self, device: torch.device, dtype: torch.dtype = torch.float32, decoding: bool = False) -> EngineChoice:
+        return scan.engine_for(device, dtype, decoding)
+
+    def init_state(self, batch: int) -> State:
+        return {"h": self._zeros(batch, self.inner, self.ssm_state_size), "conv": self.conv1d.init_state(batch)}
+
+    def state_size(self, sequence_length: int) -> int:
+        return self.inner * self.ssm_state_size + self.conv1d.state_size()
