@@ -10,6 +10,7 @@ Nothing here depends on the harness, and importing it does not import Triton, fl
 from mixers.armt import ARMT
 from mixers.attention import SoftmaxAttention
 from mixers.base import SequenceMixer, State, state_elements
+from mixers.based import Based
 from mixers.delta_net import DeltaNet
 from mixers.gated_delta_net import GatedDeltaNet
 from mixers.gla import GatedLinearAttention
@@ -35,6 +36,7 @@ __all__ = [
     "HGRN2",
     "RWKV4",
     "RWKV7",
+    "Based",
     "DeltaNet",
     "GatedDeltaNet",
     "GatedLinearAttention",

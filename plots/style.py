@@ -61,6 +61,7 @@ _STYLES = {
     "long_conv": Style("Long convolution", "#AAAA00", "1"),
     "mamba": Style("Mamba", "#EE8866", "2"),
     "rwkv4": Style("RWKV-4", "#B8A830", "3"),
+    "based": Style("Based", "#4477AA", "+"),
 }
 _SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 

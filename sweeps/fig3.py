@@ -48,6 +48,7 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "hyena": [(64, {"l_max": n}) for n in (64, 256)],
     "mamba": [(64, {"state_size": n}) for n in (16, 128)],
     "rwkv4": [(d, {}) for d in (64, 256)],
+    "based": [(64, {"feature_dim": f}) for f in (8, 16)],
 }
 #: Rates a factor of three apart about the best: a grid is wider where short runs chose its end.
 LAPTOP_RATES: dict[str, tuple[float, ...]] = {
@@ -69,6 +70,7 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "hyena": (3e-3, 1e-2, 3e-2, 9e-2),
     "mamba": (1e-3, 3e-3, 1e-2, 3e-2),
     "rwkv4": (1e-3, 3e-3, 1e-2, 3e-2),
+    "based": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
@@ -94,6 +96,7 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "hyena": [(d, {"l_max": 1024}) for d in WIDTHS],
     "mamba": [(d, {"state_size": n}) for d, n in ((64, 16), (128, 16), (128, 64))],
     "rwkv4": [(d, {}) for d in WIDTHS],
+    "based": [(d, {"feature_dim": f}) for d, f in ((48, 8), (64, 16), (128, 16), (128, 24))],
 }
 
 
@@ -110,6 +113,7 @@ SMOKE_OPTIONS: dict[str, dict] = {
     "long_conv": {"l_max": 16},
     "hyena": {"l_max": 16, "filter_order": 8},
     "mamba": {"state_size": 4},
+    "based": {"feature_dim": 4},
     "ramnet": {"order": 2, "sub_dim": 4, "head_v_dim": 8, "top_k": 4},
 }
 

@@ -3,7 +3,7 @@
 Zoology multiplies the sum of these by 4, bytes of a float32. Where they differ from what is carried: convolutions of
 width k count k inputs (in some mixers none), long ones also inputs beyond their taps, sliding windows count
 ``block_size`` positions, Mamba and Mamba2 count twice the width whatever they expand to, H3 leaves out its shift
-register and that its poles are complex, RWKV-7 its token shift.
+register and that its poles are complex, RWKV-7 its token shift, Based counts as many random features as a key is wide.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ FORMULAS: dict[str, Callable[[Any, int], int]] = {
     "long_conv": lambda m, T: m.d_model * T,
     "hyena": lambda m, T: m.d_model * T,
     "mamba": lambda m, T: 2 * m.d_model * m.ssm_state_size,
+    "based": lambda m, T: m.state_shape[0] * m.state_shape[2] * _features(m.feature_map),
 }
 
 
@@ -38,6 +39,11 @@ def zoology_state_size(name: str, mixer: Any, sequence_length: int) -> int | Non
     """
     formula = FORMULAS.get(name)
     return None if formula is None else formula(mixer, sequence_length)
+
+
+def _features(phi: Any) -> int:
+    """How many, and for random ones the width of a key."""
+    return phi.width if hasattr(phi, "random_feats") else phi.size
 
 
 def _convolutions(mixer: Any) -> int:

@@ -72,6 +72,8 @@ def test_a_growing_state_follows_the_length():
         ("mamba", {"state_size": 16}, 2 * 64 * 16),
         ("rwkv4", {}, None),
         ("ramnet", {}, None),
+        ("based", {"feature_dim": 8}, 45 * 65),
+        ("based", {"feature_map": "performer"}, 16 * 65),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )

@@ -25,6 +25,7 @@ SMALL = {
     "long_conv": {"l_max": 16},
     "hyena": {"l_max": 16, "filter_order": 8},
     "mamba": {"state_size": 4},
+    "based": {"feature_dim": 4},
 }
 VALUES = [
     *(None, True, False, "", "8", "identity", "sum", "fade", "triton", [1], {"a": 1}),

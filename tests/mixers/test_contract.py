@@ -116,6 +116,12 @@ VARIANTS = {
         {"state_size": 5, "use_bias": True, "conv_kernel": 2, "dt_min": 0.1, "dt_max": 2.0},
     ],
     "rwkv4": [{}, {"num_hidden_layers": 1}],
+    "based": [
+        {},
+        {"num_heads": 3, "feature_dim": 4},
+        {"feature_map": "cosformer", "feature_dim": 6, "l_max": 20},
+        {"feature_map": "all_poly", "num_features": 9, "learn_features": False},
+    ],
 }
 CASES = [
     pytest.param(name, options, id=f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items()) or 'defaults'}")

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import torch
 
-HOW = "set ZOOLOGY to a checkout: git clone https://github.com/HazyResearch/zoology (also needs einops and tqdm)"
+HOW = (
+    "set ZOOLOGY to a checkout: git clone https://github.com/HazyResearch/zoology"
+    " (also needs einops, opt_einsum and tqdm)"
+)
 
 
 def checkout() -> Path | None:

@@ -44,6 +44,13 @@ IDENTITY = {"name": "torch.nn.Identity"}
 GLU = {"name": "zoology.mixers.mlp.GLU", "kwargs": {"hidden_mult": 2}}
 #: Of the task with continuous inputs: a vocabulary of 32 embeddings.
 PAIRS = {"num_kv_pairs": 4, "num_passes": 2}
+BASED = {"num_heads": 2, "num_key_value_heads": 2, "feature_dim": 8, "train_view": "quadratic"}
+#: Zoology takes the length of its input for l_max.
+COSFORMER = BASED | {"feature_name": "cosformer", "l_max": 32, "train_view": "linear"}
+
+
+def based(kwargs):
+    return {"name": "zoology.mixers.based.Based", "kwargs": kwargs}
 
 
 def hybrid(*mixers):
@@ -68,6 +75,12 @@ MODELS = {
     "MHA of continuous inputs": {
         "sequence_mixer": MHA, "state_mixer": IDENTITY, "max_position_embeddings": 0, "vocab_size": 32,
         "embedding_init_type": "spherical", "learnable_word_embeddings": False,
+    },
+    "BaseConv+Based": {
+        "sequence_mixer": hybrid(CONV, based(BASED)), "state_mixer": IDENTITY, "max_position_embeddings": 0,
+    },
+    "BaseConv+Based cosformer": {
+        "sequence_mixer": hybrid(CONV, based(COSFORMER)), "state_mixer": IDENTITY, "max_position_embeddings": 0,
     },
 }  # fmt: skip
 CONTINUOUS = {"MHA of continuous inputs"}

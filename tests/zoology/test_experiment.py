@@ -60,6 +60,28 @@ def test_a_file_is_translated_whole(write):
         ("mixer('rwkv7.RWKV7Attention', head_dim=None, num_heads=8 / 2)", "rwkv7", {"head_dim": 4}),
         ("mixer('h3.H3', d_state=16 / 4, head_dim=2, l_max=16)", "h3", {"d_state": 4, "head_dim": 2}),
         ("mixer('mamba2.Mamba2', d_state=8, headdim=4)", "mamba2", {"state_size": 8, "head_dim": 4, "conv_kernel": 4}),
+        (
+            "mixer('based.Based', num_heads=1, num_key_value_heads=1, l_max=16)",
+            "based",
+            {"num_heads": 1, "feature_dim": 16},
+        ),
+        ("mixer('based.Based', feature_name='none')", "based", {"num_heads": 12, "feature_map": "identity"}),
+        (
+            "mixer('based.Based', feature_name='cosformer', l_max=99)",
+            "based",
+            {"feature_map": "cosformer", "l_max": 99},
+        ),
+        (
+            "mixer('based.Based', feature_name='all_poly', feature_kwargs=dict(output_dim=9, init='kaiming',"
+            " learnable=False))",
+            "based",
+            {"feature_map": "all_poly", "num_features": 9, "poly_init": "kaiming", "learn_features": False},
+        ),
+        (
+            "mixer('based.Based', feature_name='zoology.mixers.feature_maps.base.PosELU', feature_kwargs={})",
+            "based",
+            {"feature_map": "pos_elu"},
+        ),
         ("dict(name='mixers.RAMNet', kwargs={'order': 2, 'top_k': 2})", "ramnet", {"order": 2, "top_k": 2}),
         ("dict(name='mixers.ramnet.mixer.RAMNet', kwargs={})", "ramnet", {}),
     ],
@@ -136,6 +158,13 @@ def test_mixers_by_name(write, mixer, name, options):
         (
             "config(mixer('slide_attn.SlidingAttn', block_size=None))",
             "block_size must be a whole number of at least 0, got None",
+        ),
+        ("config(mixer('based.Based', num_heads=2))", "based.Based with num_heads 2 and num_key_value_heads 12"),
+        ("config(mixer('based.Based', apply_rotary=True))", "based.Based with apply_rotary True"),
+        ("config(mixer('based.Based', feature_name='exp'))", "based.Based with feature_name 'exp'"),
+        (
+            "config(mixer('based.Based', feature_kwargs={'temp': 2.0}))",
+            "based.Based with feature_name 'taylor_exp' and feature_kwargs {'temp': 2.0}",
         ),
     ],
     ids=lambda text: text[:60],
