@@ -26,9 +26,10 @@ class LongConvolution(RecurrentMixer):
 
     the MLP of 16 ReLUs. The angles are so small that it sees next to nothing but the first of the three.
 
-    Differences from Zoology: one FFT mixes positions within rounding, so that its later tokens change earlier outputs;
-    here they do not. Its explicit taps start from N(0, 1), here from N(0, 1 / l_max), by which the sum over them is of
-    the size of the input; its MLP starts from N(0, 0.02), here as torch's layers do.
+    Differences from Zoology: with explicit taps and a sequence shorter than ``l_max`` its FFT wraps around, and earlier
+    outputs depend on later tokens; else, too, they do within rounding. Here they do not. Its explicit taps start from
+    N(0, 1), here from N(0, 1 / l_max), by which the sum over them is of the size of the input; its MLP starts from
+    N(0, 0.02), here as torch's layers do.
 
     Source: Arora et al. 2023 (Zoology), arXiv 2312.04927.
     State: the last inputs, ``d_model min(T, l_max - 1)`` elements after T tokens; all of it is read for every token.

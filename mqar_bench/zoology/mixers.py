@@ -61,6 +61,16 @@ def _head_dim(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str,
     return options | {"head_dim": d_model // _whole("num_heads", options["num_heads"])}
 
 
+def _convolution(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
+    """A kernel_size of -1 is a filter as long as the sequence, another mixer here."""
+    unused = ("kernel_size",) if options["kernel_size"] == LONG else ("l_max", "implicit_long_conv")
+    return {name: value for name, value in options.items() if name not in unused}
+
+
+def _dt_rank(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
+    return options | {"dt_rank": None if options["dt_rank"] == "auto" else options["dt_rank"]}
+
+
 def _rwkv7(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
     heads = options.pop("num_heads")
     if heads is not None:
@@ -99,15 +109,20 @@ def _based(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, An
     return options | {"feature_map": kernel} | {FEATURE_OPTIONS[kernel][name]: value for name, value in own.items()}
 
 
+#: The kernel_size of a BaseConv that is ``long_conv`` here.
+LONG = -1
 CONV = {"use_short_conv": True, "conv_size": 4}
 LENGTH = {"l_max": "", "mode": ""}
+HYENA_RATES = "Hyena: rates and weight decay of its filter's own are ignored, as Zoology's trainer ignores them"
 
 COUNTERPARTS: dict[str, Counterpart] = {
     "attention.MHA": Counterpart(
         "attention", {"num_heads": 1, "bias": True, "dropout": 0.0}, adapt=_as_rescaled
     ),
     "base_conv.BaseConv": Counterpart(
-        "short_conv", {"kernel_size": 3, "use_act": False}, unused={"l_max": "", "implicit_long_conv": ""}
+        "short_conv",
+        {"kernel_size": 3, "use_act": False, "l_max": None, "implicit_long_conv": True},
+        adapt=_convolution,
     ),
     "slide_attn.SlidingAttn": Counterpart(
         "sliding_window_attention",
@@ -172,6 +187,34 @@ COUNTERPARTS: dict[str, Counterpart] = {
         unused={"train_view": "", "rope_theta": ""},
         only={"causal": True, "apply_rotary": False},
         adapt=_based,
+    ),
+    "hyena.Hyena": Counterpart(
+        "hyena",
+        {"l_max": None, "filter_order": 64, "short_filter_order": 3, "dropout": 0.0, "emb_dim": 3, "num_inner_mlps": 2}
+        | {"w": 1.0, "fast_decay_pct": 0.3, "slow_decay_pct": 1.5, "shift": 0.0},
+        unused={
+            "channels": "", "outer_mixing": "", "return_state": "",
+            "lr": HYENA_RATES, "lr_pos_emb": HYENA_RATES, "wd": HYENA_RATES,
+            "filter_dropout": "Hyena: filter_dropout is ignored, as Zoology ignores it",
+        },
+        only={
+            "num_heads": 1, "num_blocks": 1, "bidirectional": False, "linear_mixer": False, "modulate": True,
+            "normalized": False, "bias": True, "target": 1e-2, "modulation_lr": 0.0,
+        },
+    ),
+    "mamba.Mamba": Counterpart(
+        "mamba",
+        {"d_state": 16, "d_conv": 4, "expand": 2, "dt_rank": "auto", "dt_min": 1e-3, "dt_max": 0.1}
+        | {"conv_bias": True, "bias": False},
+        renamed={
+            "d_state": "state_size", "d_conv": "conv_kernel", "conv_bias": "use_conv_bias", "bias": "use_bias",
+        },
+        unused={"l_max": "", "use_fast_path": ""},
+        only={"dt_init": "random", "dt_scale": 1.0, "dt_init_floor": 1e-4},
+        adapt=_dt_rank,
+    ),
+    "rwkv.RWKVTimeMixer": Counterpart(
+        "rwkv4", {"n_layer": 12}, renamed={"n_layer": "num_hidden_layers"}, unused={"l_max": ""}
     ),
 }  # fmt: skip
 #: Experiment files name it both ways.
@@ -238,13 +281,15 @@ def _read_options(short: str, to: Counterpart, given: dict[str, Any], reader: Re
 def _translate(
     short: str, to: Counterpart, options: dict[str, Any], layer: int, d_model: int, n_layers: int
 ) -> MixerSpec:
+    name = to.name
     if short == "base_conv.BaseConv":
         options["kernel_size"] = _kernel_size(options["kernel_size"], layer)
-    for name, value in options.items():
-        if isinstance(value, float) and isinstance(to.options[name], int) and value.is_integer():
-            options[name] = int(value)
-    renamed = {to.renamed.get(name, name): value for name, value in options.items()}
-    return MixerSpec(name=to.name, options=to.adapt(renamed, d_model, n_layers))
+        name = "long_conv" if options["kernel_size"] == LONG else name
+    for option, value in options.items():
+        if isinstance(value, float) and isinstance(to.options[option], int) and value.is_integer():
+            options[option] = int(value)
+    renamed = {to.renamed.get(option, option): value for option, value in options.items()}
+    return MixerSpec(name=name, options=to.adapt(renamed, d_model, n_layers))
 
 
 def _kernel_size(size: int | list[int], layer: int) -> int:
@@ -252,6 +297,4 @@ def _kernel_size(size: int | list[int], layer: int) -> int:
         if layer >= len(size):
             raise Untranslatable(f"base_conv.BaseConv with {len(size)} kernel sizes in layer {layer}")
         size = size[layer]
-    if size == -1:
-        raise Untranslatable("base_conv.BaseConv with a long convolution (kernel_size -1)")
     return size

@@ -22,6 +22,9 @@ TASKS: dict[type[shim.BaseConfig], type[MQARConfig | ForgettingConfig | Composit
     shim.ForgettingMQARConfig: ForgettingConfig,
     shim.CompositionalMQARConfig: CompositionalConfig,
 }
+#: Blocks of a norm and a mixer alone.
+MAMBA_BLOCKS = ("MambaBlock", "Mamba2Block")
+MAMBA = "zoology.mixers.mamba.Mamba"
 
 
 #: And their state mixers.
@@ -115,12 +118,14 @@ def _segment(config: shim.DataSegmentConfig, reader: Reader) -> AnyTask:
 def _model(config: shim.ModelConfig, input_type: str, reader: Reader) -> ModelConfig:
     if config.drop_path:
         raise Untranslatable(f"ModelConfig.drop_path {config.drop_path!r}")
-    if config.block_type == "Mamba2Block":
-        reader.note("Mamba2Block becomes a block like all others, with an identity as state mixer")
+    if config.block_type in MAMBA_BLOCKS:
+        reader.note(f"{config.block_type} becomes a block like all others, with an identity as state mixer")
     elif config.block_type != "TransformerBlock":
         raise Untranslatable(f"block_type {config.block_type!r}")
     if config.sequence_mixer is None:
         raise Untranslatable("a model without sequence_mixer")
+    if config.block_type == "MambaBlock" and config.sequence_mixer.name != MAMBA:  # which Zoology takes in any case
+        raise Untranslatable(f"block_type 'MambaBlock' with the mixer {config.sequence_mixer.name}")
     if config.n_layers < 1:
         raise Untranslatable(f"a model of {config.n_layers} layers")
     layers = tuple(
@@ -150,7 +155,7 @@ def _model(config: shim.ModelConfig, input_type: str, reader: Reader) -> ModelCo
 def _state_mixer(config: shim.ModelConfig, reader: Reader) -> dict[str, Any]:
     mixer = reader.settle(config.state_mixer, shim.ModuleConfig, shim.FunctionConfig)
     name, kwargs = mixer.name, dict(mixer.kwargs)
-    if name == "torch.nn.Identity" or config.block_type == "Mamba2Block":
+    if name == "torch.nn.Identity" or config.block_type in MAMBA_BLOCKS:
         return {"state_mixer": "identity"}
     if name not in STATE_MIXERS or set(kwargs) - {"hidden_mult"}:
         raise Untranslatable(f"the state mixer {name}{f' with {kwargs}' if kwargs else ''}")

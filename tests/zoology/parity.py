@@ -53,6 +53,11 @@ def based(kwargs):
     return {"name": "zoology.mixers.based.Based", "kwargs": kwargs}
 
 
+LONG_CONV = {"name": "zoology.mixers.base_conv.BaseConv", "kwargs": {"l_max": 32, "kernel_size": -1}}
+EXPLICIT_CONV = {**LONG_CONV, "kwargs": {**LONG_CONV["kwargs"], "implicit_long_conv": False, "use_act": True}}
+HYENA = {"name": "zoology.mixers.hyena.Hyena", "kwargs": {"l_max": 32, "filter_order": 16, "emb_dim": 5, "w": 4}}
+
+
 def hybrid(*mixers):
     return {"name": "zoology.mixers.hybrid.Hybrid", "kwargs": {"configs": list(mixers)}}
 
@@ -82,6 +87,9 @@ MODELS = {
     "BaseConv+Based cosformer": {
         "sequence_mixer": hybrid(CONV, based(COSFORMER)), "state_mixer": IDENTITY, "max_position_embeddings": 0,
     },
+    "BaseConv, long": {"sequence_mixer": LONG_CONV, "state_mixer": IDENTITY, "max_position_embeddings": 0},
+    "BaseConv, explicit": {"sequence_mixer": EXPLICIT_CONV, "state_mixer": IDENTITY, "max_position_embeddings": 0},
+    "Hyena": {"sequence_mixer": HYENA, "state_mixer": IDENTITY, "max_position_embeddings": 0},
 }  # fmt: skip
 CONTINUOUS = {"MHA of continuous inputs"}
 
@@ -125,7 +133,9 @@ def set_weights(model: torch.nn.Module, shaken: float = 0.0) -> None:
     """The same in both, from the names of the parameters alone; ``shaken``: by this share of each, up or down."""
     model.double()
     generator, coin = np.random.default_rng(0), np.random.default_rng(1)
-    parameters = {our_name(name): p for name, p in model.named_parameters()}  # a tied head is the embeddings
+    parameters = {  # a tied head is the embeddings; the features of a filter's places stay what they are
+        our_name(name): p for name, p in model.named_parameters() if p.requires_grad or "word_embeddings" in name
+    }
     for name, parameter in sorted(parameters.items()):
         draw = torch.from_numpy(generator.standard_normal(parameter.shape))
         scale = 0.1 if "q_proj" in name or "k_proj" in name else 0.02

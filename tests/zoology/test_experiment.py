@@ -82,6 +82,20 @@ def test_a_file_is_translated_whole(write):
             "based",
             {"feature_map": "pos_elu"},
         ),
+        (
+            "mixer('base_conv.BaseConv', kernel_size=-1, l_max=16)",
+            "long_conv",
+            {"l_max": 16, "implicit_long_conv": True, "use_act": False},
+        ),
+        (
+            "mixer('base_conv.BaseConv', kernel_size=[-1, -1], l_max=16, implicit_long_conv=False, use_act=True)",
+            "long_conv",
+            {"l_max": 16, "implicit_long_conv": False, "use_act": True},
+        ),
+        ("mixer('hyena.Hyena', l_max=16, w=10, channels=1)", "hyena", {"l_max": 16, "filter_order": 64, "w": 10}),
+        ("mixer('rwkv.RWKVTimeMixer', l_max=16)", "rwkv4", {"num_hidden_layers": 12}),
+        ("mixer('mamba.Mamba', d_state=8, d_conv=2)", "mamba", {"state_size": 8, "conv_kernel": 2, "dt_rank": None}),
+        ("mixer('mamba.Mamba', dt_rank=3, bias=True)", "mamba", {"dt_rank": 3, "use_bias": True}),
         ("dict(name='mixers.RAMNet', kwargs={'order': 2, 'top_k': 2})", "ramnet", {"order": 2, "top_k": 2}),
         ("dict(name='mixers.ramnet.mixer.RAMNet', kwargs={})", "ramnet", {}),
     ],
@@ -96,7 +110,12 @@ def test_mixers_by_name(write, mixer, name, options):
     ("body", "reason"),
     [
         ("config(mixer('ttt.TTT', num_heads=2))", "the mixer zoology.mixers.ttt.TTT"),
-        ("config(conv)", "base_conv.BaseConv with a long convolution (kernel_size -1)"),
+        (
+            "config(mixer('base_conv.BaseConv', kernel_size=-1))",
+            "model.mixers.0: mixer 'long_conv', option 'l_max': Input should be a valid integer (got None)",
+        ),
+        ("config(conv, {'n_layers': 3})", "base_conv.BaseConv with 2 kernel sizes in layer 2"),
+        ("config(mixer('hyena.Hyena', l_max=16, num_heads=2))", "hyena.Hyena with num_heads 2"),
         ("config(mixer('gla.GatedLinearAttention', clamp_min=-1.0))", "gla.GatedLinearAttention with clamp_min -1.0"),
         (
             "config(mixer('attention.MHA', num_head=1))",
@@ -200,6 +219,26 @@ def test_a_file_that_is_no_experiment_is_one_line(write, body, message):
         load_experiment(path)
     assert message in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert not any(name.partition(".")[0] == "zoology" for name in sys.modules if checkout() is None)
+
+
+def test_a_kernel_size_each_layer(write):
+    """That of -1 is another mixer."""
+    (config,) = load_experiment(write("configs = [config(conv)]")).configs
+    assert config.model.mixers == (
+        MixerSpec(name="short_conv", options={"kernel_size": 3, "use_act": False}),
+        MixerSpec(name="long_conv", options={"use_act": False, "l_max": 16, "implicit_long_conv": True}),
+    )
+
+
+@pytest.mark.parametrize("version", ["", "2"])
+def test_blocks_of_mamba_are_a_norm_and_a_mixer(write, version):
+    block, name = f"Mamba{version}Block", f"mamba{version}.Mamba{version}"
+    options = "headdim=4, d_state=8" if version else "d_state=8"
+    experiment = load_experiment(write(f"configs = [config(mixer('{name}', {options}), {{'block_type': '{block}',"
+                                       " 'state_mixer': dict(name='zoology.mixers.mlp.MLP')})]"))  # fmt: skip
+    (config,) = experiment.configs
+    assert (config.mixer, config.model.state_mixer) == (f"mamba{version}", "identity")
+    assert f"{block} becomes a block like all others, with an identity as state mixer" in experiment.notes
 
 
 @pytest.mark.parametrize("value", [-1, -64, 0])
