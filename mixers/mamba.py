@@ -74,11 +74,7 @@ class Mamba(RecurrentMixer):
         self.in_proj = nn.Linear(d_model, 2 * inner, bias=use_bias)
         self.conv1d = CausalConv1d(inner, conv_kernel, bias=use_conv_bias)
         self.x_proj = nn.Linear(inner, dt_rank + 2 * state_size, bias=False)
-        self.dt_proj = nn.Linear(dt_rank, inner)
-        nn.init.uniform_(self.dt_proj.weight, -(dt_rank**-0.5), dt_rank**-0.5)
-        dt = torch.exp(math.log(dt_min) + torch.rand(inner) * math.log(dt_max / dt_min)).clamp(min=MIN_DT)
-        with torch.no_grad():
-            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
+        self.dt_proj = StepProjection(dt_rank, inner, dt_min, dt_max)
         self.A_log = nn.Parameter(torch.arange(1.0, state_size + 1).log().expand(inner, -1).clone())
         self.D = nn.Parameter(torch.ones(inner))
         for parameter in (self.dt_proj.bias, self.A_log, self.D):
@@ -89,7 +85,7 @@ class Mamba(RecurrentMixer):
         x, z = self.in_proj(x).chunk(2, -1)
         x, inputs = self.conv1d.mix(x, None if state is None else state["conv"])
         dt, B, C = self.x_proj(x).split([self.dt_rank, self.ssm_state_size, self.ssm_state_size], -1)
-        dt = F.softplus(self.dt_proj(dt))  # [B, T, di]
+        dt = self.dt_proj(dt)  # [B, T, di]
         y, h = selective_scan(x, dt, -self.A_log.exp(), B, C, None if state is None else state["h"])
         y = torch.addcmul(y, self.D, x) * F.silu(z)
         return self.out_proj(y), {"h": h, "conv": inputs}
@@ -102,3 +98,16 @@ class Mamba(RecurrentMixer):
 
     def state_size(self, sequence_length: int) -> int:
         return self.inner * self.ssm_state_size + self.conv1d.state_size()
+
+
+class StepProjection(nn.Module):
+    """``dt = softplus(W x + bias)``. No ``nn.Linear``, for models, as Zoology's, may start the biases of those at 0."""
+
+    def __init__(self, rank: int, channels: int, dt_min: float, dt_max: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, rank).uniform_(-(rank**-0.5), rank**-0.5))
+        dt = torch.exp(math.log(dt_min) + torch.rand(channels) * math.log(dt_max / dt_min)).clamp(min=MIN_DT)
+        self.bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.softplus(F.linear(x, self.weight, self.bias))

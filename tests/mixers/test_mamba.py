@@ -92,6 +92,17 @@ def test_starting_values():
     assert mixers.build("mamba", 65).dt_rank == math.ceil(65 / 16)
 
 
+def test_a_model_that_starts_its_linear_layers_anew_leaves_the_steps_alone():
+    """As Zoology's do, whose biases are then 0: every step would be 0.7."""
+    mixer = make(64, 0.0)
+    for module in mixer.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight)
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
+    assert F.softplus(mixer.dt_proj.bias).max() < 0.101
+
+
 def test_a_step_of_zero_keeps_the_state():
     mixer = make(state_size=5, conv_kernel=1)
     with torch.no_grad():
