@@ -141,6 +141,11 @@ def init_linear(*layers: nn.Linear, std: float = 0.02) -> None:
             nn.init.zeros_(layer.bias)
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x`` in 32 bits if it has fewer."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def state_elements(state: State) -> int:
     """Elements per sequence that a state holds (the batch dimension divided out)."""
     return sum(t.numel() // t.shape[0] for t in state.values())

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixers.base import EngineChoice, RecurrentMixer, State
+from mixers.base import EngineChoice, RecurrentMixer, State, at_least_float32
 from mixers.checks import MAX_TAPS, check_size, scaled_size
 from mixers.layers import CausalConv1d, GatedRMSNorm, RMSNorm
 from mixers.ops.delta_rule import gated_delta_rule
@@ -181,7 +181,7 @@ class MixtureOfMemories(RecurrentMixer):
 
     def _route(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The memories of each token, int64 ``[..., k]``, their weights, and all probabilities ``[..., M]``."""
-        p = _at_least_float32(self.gate(x)).softmax(-1)
+        p = at_least_float32(self.gate(x)).softmax(-1)
         ranked, memory = p.sort(dim=-1, descending=True, stable=True)
         best = ranked[..., : self.topk]
         return memory[..., : self.topk], (best / best.sum(-1, keepdim=True)).to(x.dtype), p
@@ -207,7 +207,7 @@ class MixtureOfMemories(RecurrentMixer):
         parts = zip(convolutions, qkv.split(widths, -1), before, strict=True)
         q, k, v = (conv.mix(part, last)[0].unflatten(-1, (self.num_heads, -1)) for conv, part, last in parts)
         beta = beta.sigmoid()
-        g = -_at_least_float32(self.A_log).exp() * F.softplus(_at_least_float32(g) + self.dt_bias)
+        g = -at_least_float32(self.A_log).exp() * F.softplus(at_least_float32(g) + self.dt_bias)
         if packing is not None:
             filled = packing.filled.flatten(0, 1).unsqueeze(-1)
             beta, g = beta * filled, g * filled
@@ -246,7 +246,3 @@ class MixtureOfMemories(RecurrentMixer):
     def _memory_size(self) -> int:
         convolutions = self.q_conv1d.state_length * (2 * self.key_dim + self.value_dim)
         return self.num_heads * self.head_dim * self.head_v_dim + convolutions
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
