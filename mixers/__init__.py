@@ -14,6 +14,7 @@ from mixers.based import Based
 from mixers.delta_net import DeltaNet
 from mixers.gated_delta_net import GatedDeltaNet
 from mixers.gla import GatedLinearAttention
+from mixers.gsa import GatedSlotAttention
 from mixers.h3 import H3
 from mixers.hgrn2 import HGRN2
 from mixers.hyena import Hyena
@@ -42,6 +43,7 @@ __all__ = [
     "GatedLinearAttention",
     "Hyena",
     "KimiDeltaAttention",
+    "GatedSlotAttention",
     "LinearAttention",
     "LongConvolution",
     "Mamba",

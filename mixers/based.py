@@ -40,7 +40,9 @@ class Based(MatrixStateMixer):
     ``1 + d' + d' (d' + 1) / 2`` features, with the same kernel; ``cosformer`` takes M from ``l_max``, where Zoology
     takes the length of the input, so that its outputs depend on how many tokens follow. There are as many heads of keys
     as of queries, the only number Zoology's can run with, and no rotary positions. With ``identity``, and ``cosformer``
-    over more than M tokens, weights of either sign may cancel in the denominator, as they do there.
+    over more than M tokens, weights of either sign may cancel in the denominator, as they do there. Queries and keys
+    start as PyTorch's linear layers do; Zoology's models start everything with 0.02, where every value has the same
+    weight, and at width 64 hardly learn from that in a thousand steps.
 
     Source: Arora et al. 2024, arXiv 2402.18668.
     State: H D (d_v + 1) elements for D features, 1 more (the position) with ``cosformer``. Zoology counts the same D,
@@ -94,7 +96,7 @@ class Based(MatrixStateMixer):
         self.proj_k = nn.Linear(d_model, num_heads * feature_dim, bias=False)
         self.proj_v = nn.Linear(d_model, num_heads * head_v_dim, bias=False)
         self.proj_o = nn.Linear(num_heads * head_v_dim, d_model, bias=False)
-        init_linear(self.proj_q, self.proj_k, self.proj_v, self.proj_o)
+        init_linear(self.proj_v, self.proj_o)  # narrow queries and keys would start with all weights alike
         self.feature_map: FeatureMap
         if feature_map == "all_poly":
             self.feature_map = AllPoly(feature_dim, num_features, poly_init or "randn", learn_features)

@@ -62,6 +62,7 @@ _STYLES = {
     "mamba": Style("Mamba", "#EE8866", "2"),
     "rwkv4": Style("RWKV-4", "#B8A830", "3"),
     "based": Style("Based", "#4477AA", "+"),
+    "gsa": Style("GSA", "#77AADD", "$\\heartsuit$"),
 }
 _SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 

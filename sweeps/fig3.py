@@ -49,6 +49,7 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "mamba": [(64, {"state_size": n}) for n in (16, 128)],
     "rwkv4": [(d, {}) for d in (64, 256)],
     "based": [(64, {"feature_dim": f}) for f in (8, 16)],
+    "gsa": [(64, {"num_slots": m, "use_short_conv": True}) for m in (32, 128)],
 }
 #: Rates a factor of three apart about the best: a grid is wider where short runs chose its end.
 LAPTOP_RATES: dict[str, tuple[float, ...]] = {
@@ -71,6 +72,7 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "mamba": (1e-3, 3e-3, 1e-2, 3e-2),
     "rwkv4": (1e-3, 3e-3, 1e-2, 3e-2),
     "based": (1e-3, 3e-3, 1e-2, 3e-2),
+    "gsa": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
@@ -97,6 +99,7 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "mamba": [(d, {"state_size": n}) for d, n in ((64, 16), (128, 16), (128, 64))],
     "rwkv4": [(d, {}) for d in WIDTHS],
     "based": [(d, {"feature_dim": f}) for d, f in ((48, 8), (64, 16), (128, 16), (128, 24))],
+    "gsa": [(d, {"num_heads": 2, "num_slots": 64}) for d in WIDTHS],
 }
 
 
@@ -114,6 +117,7 @@ SMOKE_OPTIONS: dict[str, dict] = {
     "hyena": {"l_max": 16, "filter_order": 8},
     "mamba": {"state_size": 4},
     "based": {"feature_dim": 4},
+    "gsa": {"num_slots": 8},
     "ramnet": {"order": 2, "sub_dim": 4, "head_v_dim": 8, "top_k": 4},
 }
 

@@ -216,6 +216,15 @@ COUNTERPARTS: dict[str, Counterpart] = {
     "rwkv.RWKVTimeMixer": Counterpart(
         "rwkv4", {"n_layer": 12}, renamed={"n_layer": "num_hidden_layers"}, unused={"l_max": ""}
     ),
+    # of its forks, which have fla's
+    "gsa.GatedSlotAttention": Counterpart(
+        "gsa",
+        {"num_heads": 4, "expand_k": 1.0, "expand_v": 1.0, "num_slots": None, "gate_logit_normalizer": 8}
+        | CONV
+        | {"use_short_conv": False, "feature_map": "swish", "scale": 1.0},
+        unused=LENGTH | {"use_norm": "", "use_output_gate": ""},
+        only={"num_kv_heads": None, "conv_bias": False, "elementwise_affine": True, "norm_eps": 1e-5},
+    ),
 }  # fmt: skip
 #: Experiment files name it both ways.
 COUNTERPARTS["h3.h3.H3"] = COUNTERPARTS["h3.H3"]

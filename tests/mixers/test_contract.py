@@ -122,6 +122,11 @@ VARIANTS = {
         {"feature_map": "cosformer", "feature_dim": 6, "l_max": 20},
         {"feature_map": "all_poly", "num_features": 9, "learn_features": False},
     ],
+    "gsa": [
+        {},
+        {"num_slots": 5, "use_short_conv": True, "expand_k": 0.5, "expand_v": 1.5},
+        {"num_heads": 1, "num_slots": 3, "gate_logit_normalizer": 0.05, "feature_map": "relu", "scale": 3.0},
+    ],
 }
 CASES = [
     pytest.param(name, options, id=f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items()) or 'defaults'}")
