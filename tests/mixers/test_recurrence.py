@@ -139,6 +139,16 @@ def test_results_do_not_depend_on_the_number_of_threads(kind):
     assert all(torch.equal(x, y) for other in results[1:] for x, y in zip(other, results[0], strict=True))
 
 
+@by_kind
+def test_inputs_may_be_cut_out_of_larger_tensors(kind):
+    """With one channel and one head their numbers are evenly spaced, and so one dimension without a copy."""
+    operation, make = KINDS[kind]
+    tensors = [x if x is None else x[:, :, :1] for x in make(torch.Generator().manual_seed(0), 20, 1, 1)]
+    wide = [None if x is None else torch.stack([x, x], -1)[..., 0] for x in tensors]
+    expected, got = (operation(*x, engine="cpu")[0] for x in (tensors, wide))
+    assert torch.equal(got, expected)
+
+
 @pytest.mark.parametrize("given, asked", [(True, False), (False, True)], ids=["given", "asked"])
 @pytest.mark.parametrize("length", [20, 70])
 @by_kind
