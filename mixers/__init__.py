@@ -30,6 +30,7 @@ from mixers.rwkv4 import RWKV4
 from mixers.rwkv7 import RWKV7
 from mixers.short_conv import ShortConvolution
 from mixers.sliding_window import SlidingWindowAttention
+from mixers.sparse_delta_memory import SparseDeltaMemory
 
 __all__ = [
     "ARMT",
@@ -41,9 +42,9 @@ __all__ = [
     "DeltaNet",
     "GatedDeltaNet",
     "GatedLinearAttention",
+    "GatedSlotAttention",
     "Hyena",
     "KimiDeltaAttention",
-    "GatedSlotAttention",
     "LinearAttention",
     "LongConvolution",
     "Mamba",
@@ -56,6 +57,7 @@ __all__ = [
     "ShortConvolution",
     "SlidingWindowAttention",
     "SoftmaxAttention",
+    "SparseDeltaMemory",
     "State",
     "build",
     "describe",

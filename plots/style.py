@@ -63,6 +63,7 @@ _STYLES = {
     "rwkv4": Style("RWKV-4", "#B8A830", "3"),
     "based": Style("Based", "#4477AA", "+"),
     "gsa": Style("GSA", "#77AADD", "$\\heartsuit$"),
+    "sparse_delta_memory": Style("Sparse Delta Memory", "#EE3377", "$\\clubsuit$"),
 }
 _SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 

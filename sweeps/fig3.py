@@ -6,6 +6,8 @@ Zoology's released sweep.
 
 from __future__ import annotations
 
+from typing import Any
+
 from mqar_bench.config import MixerSpec, RunConfig
 from sweeps import protocols
 from sweeps.protocols import CONV, PAPER_RATES, SCALES
@@ -18,6 +20,14 @@ DEMO_RATES: dict[str, tuple[float, ...]] = {
     "linear_attention": (1e-2, 3e-2, 9e-2),
     "ramnet": (1e-2, 3e-2, 9e-2),
 }
+
+
+def sparse_delta(slots: int, width: int, touched: int) -> dict[str, Any]:
+    """Of two heads with as many slots each, of which a token writes and reads ``touched``; the first state is 0."""
+    sizes = {"slots_per_head": slots, "head_v_dim": width, "num_writes": touched, "num_reads": touched}
+    return sizes | {"backprop_on_memory": False}
+
+
 #: Widths and options by mixer, smallest state first. A slot of RAM-Net is ``head_v_dim`` numbers and its weight: with
 #: 15 or 31 its state is that of a matrix of powers of two.
 LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
@@ -50,6 +60,12 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "rwkv4": [(d, {}) for d in (64, 256)],
     "based": [(64, {"feature_dim": f}) for f in (8, 16)],
     "gsa": [(64, {"num_slots": m, "use_short_conv": True}) for m in (32, 128)],
+    # RAM-Net's slots, widths and accesses, so its total and active states but for its weights of slots at width 32;
+    # a learnt first state costs accuracy in this time
+    "sparse_delta_memory": [
+        (64, sparse_delta(slots, width, touched))
+        for slots, width, touched in ((64, 16, 16), (64, 32, 16), (256, 16, 8), (256, 32, 8), (1024, 32, 8))
+    ],
 }
 #: Rates a factor of three apart about the best: a grid is wider where short runs chose its end.
 LAPTOP_RATES: dict[str, tuple[float, ...]] = {
@@ -73,6 +89,7 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "rwkv4": (1e-3, 3e-3, 1e-2, 3e-2),
     "based": (1e-3, 3e-3, 1e-2, 3e-2),
     "gsa": (1e-3, 3e-3, 1e-2, 3e-2),
+    "sparse_delta_memory": (3e-3, 1e-2, 3e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
@@ -100,6 +117,9 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "rwkv4": [(d, {}) for d in WIDTHS],
     "based": [(d, {"feature_dim": f}) for d, f in ((48, 8), (64, 16), (128, 16), (128, 24))],
     "gsa": [(d, {"num_heads": 2, "num_slots": 64}) for d in WIDTHS],
+    "sparse_delta_memory": [
+        (64, sparse_delta(n, v, 8)) for n, v in ((64, 16), (256, 16), (1024, 16), (1024, 32), (4096, 32))
+    ],
 }
 
 
@@ -119,6 +139,7 @@ SMOKE_OPTIONS: dict[str, dict] = {
     "based": {"feature_dim": 4},
     "gsa": {"num_slots": 8},
     "ramnet": {"order": 2, "sub_dim": 4, "head_v_dim": 8, "top_k": 4},
+    "sparse_delta_memory": {"slots_per_head": 16, "num_writes": 4, "num_reads": 4},
 }
 
 

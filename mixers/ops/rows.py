@@ -43,8 +43,6 @@ def flat(x: Tensor | None, like: Tensor) -> np.ndarray:
 
     Without gaps: a slice of one number a token is a row with gaps already.
     """
-    """All numbers of a tensor in a row, as a kernel takes them; of None, none."""
-    # of what is cut out of a larger tensor, reshape may give numbers with others between them
     return (like.new_empty(0) if x is None else x.detach()).reshape(-1).contiguous().numpy()
 
 

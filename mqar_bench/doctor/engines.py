@@ -23,6 +23,7 @@ ENGINES = {
     "fla": "flash-linear-attention's Triton kernels",
     "triton": "Triton kernels",
     "reference": "dense PyTorch, slow",
+    "dense": "PyTorch, over all slots",
 }
 
 #: Those that a first call waits for.

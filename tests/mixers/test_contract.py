@@ -11,6 +11,7 @@ from mixers import SequenceMixer, state_elements
 from mixers.base import RecurrentMixer, TensorKind
 from mixers.ops import delta_rule, recurrence, scan
 from mixers.ramnet import ops as ramnet_ops
+from mixers.sparse_delta_memory import ops as sparse_delta_ops
 from mqar_bench.contract.subject import Subject
 
 D_MODEL = 16
@@ -126,6 +127,20 @@ VARIANTS = {
         {},
         {"num_slots": 5, "use_short_conv": True, "expand_k": 0.5, "expand_v": 1.5},
         {"num_heads": 1, "num_slots": 3, "gate_logit_normalizer": 0.05, "feature_map": "relu", "scale": 3.0},
+    ],
+    "sparse_delta_memory": [
+        {},
+        {"slots_per_head": 9, "num_writes": 9, "num_reads": 2, "backprop_on_memory": False, "output_gate": False},
+        {
+            "num_heads": 3,
+            "slots_per_head": 16,
+            "num_writes": 2,
+            "num_reads": 7,
+            "head_v_dim": 5,
+            "write_act_scale": 3.0,
+        },
+        {"slots_per_head": 25, "num_writes": 4, "normalize_readings": False, "key_weighted_decay": True},
+        {"slots_per_head": 16, "num_writes": 3, "read_act": "l2_normalize", "write_act": "l2_normalize"},
     ],
 }
 CASES = [
@@ -308,6 +323,7 @@ def asked(monkeypatch):
     spy(delta_rule, "choose_engine")
     spy(scan, "choose_engine")
     spy(ramnet_ops, "choose_backend")
+    spy(sparse_delta_ops, "choose_backend")
     return asked
 
 

@@ -17,7 +17,7 @@ SCALES = [1, 10, 100, 1000]
 PIECES = [8, 7, 6, 5, 4, 3, 2, 1]
 LENGTH = sum(PIECES)
 #: Mixers that choose slots or memories by rank. One that rounding chooses differently changes much, so float64 only.
-CHOOSING = {"mom", "ramnet"}
+CHOOSING = {"mom", "ramnet", "sparse_delta_memory"}
 #: What float32 loses, relatively: sums of up to CHUNK terms, and exponents up to the span.
 ROUNDING = 2 * torch.finfo(torch.float32).eps * (CHUNK + FACTOR_SPAN[torch.float32])
 
