@@ -108,6 +108,13 @@ class Shape(Frozen):
         return self._by_pass(3 * rows, 6 * rows)
 
     @property
+    def sparse_delta_bytes(self) -> dict[str, int]:
+        """The sparse delta memory, by pass: as the PDMA memory, and beta and g in and, backward, their gradients out:
+        8 N more forward, 16 N more backward. Its row traffic is that of the PDMA memory."""
+        gates = self._by_pass(2 * WORD, 4 * WORD)
+        return {what: moved + gates[what] for what, moved in self.memory_bytes.items()}
+
+    @property
     def decode_bytes(self) -> int:
         """One decoding token of all sequences and heads: ``B H (8 U d_p + 2 e D + 3 K 4 (D + 1))``.
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mqar_bench.config import MixerSpec
-from mqar_bench.perf import PerfError, address, decode, memory, step
+from mqar_bench.perf import PerfError, address, decode, memory, sparse_delta, step
 from mqar_bench.perf.bench import Bench
 from mqar_bench.perf.shape import Shape
 from mqar_bench.training.model import count_parameters
@@ -17,7 +17,7 @@ def bench(engine="cpu", **shape) -> Bench:
 
 
 @pytest.mark.parametrize("shape", [{}, {"top_k": 64}, {"order": 6}, {"order": 2, "sub_dim": 3}], ids=str)
-@pytest.mark.parametrize("case", [address, memory, decode, step], ids=lambda case: case.NAME)
+@pytest.mark.parametrize("case", [address, memory, decode, step, sparse_delta], ids=lambda case: case.NAME)
 def test_the_cpu_engine_passes(case, shape):
     here = bench(**shape)
     case.check(here)
@@ -48,6 +48,18 @@ def test_a_wrong_slot_is_found(monkeypatch):
     monkeypatch.setattr(address, "decode_address", wrong)
     with pytest.raises(PerfError, match="address: the cpu engine is wrong: slots"):
         address.check(bench())
+
+
+def test_an_output_that_is_a_thousandth_off_is_found(monkeypatch):
+    right = sparse_delta.forward
+
+    def wrong(engine, leaves, places, num_slots):
+        o = right(engine, leaves, places, num_slots)
+        return o if engine == "reference" else 0.999 * o
+
+    monkeypatch.setattr(sparse_delta, "forward", wrong)
+    with pytest.raises(PerfError, match="sparse_delta: the cpu engine is wrong: o"):
+        sparse_delta.check(bench())
 
 
 def test_a_state_that_does_not_change_is_found(monkeypatch):
