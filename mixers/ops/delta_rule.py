@@ -61,6 +61,6 @@ def gated_delta_rule(
 
         return run_wide(gated_delta_rule_cpu, (q, k, v, g, beta), scale, initial_state, output_final_state)
     written = beta[..., None] * k
-    a = k if g is None else (g if g.dim() == 4 else g[..., None]).exp() * k
+    a = k if g is None else (g.exp() if g.dim() == 4 else g.exp()[..., None]) * k
     b = None if chosen == "chunk" else -written  # which takes None for -k, and saves half
     return run_wide(engine_function(chosen), (q, written, v, g, a, b), scale, initial_state, output_final_state)
