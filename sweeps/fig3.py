@@ -54,8 +54,9 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "armt": [(64, {"d_mem": m, "segment_size": 16, "num_mem_tokens": 16}) for m in (16, 64)],
     "mom": [(64, {"num_memories": m}) for m in (2, 4)],
     "kda": [(64, {"head_dim": k, "expand_v": v}) for k, v in ((32, 1.0), (64, 1.0), (64, 2.0))],
-    "long_conv": [(64, {"l_max": n}) for n in (64, 256)],
-    "hyena": [(64, {"l_max": n}) for n in (64, 256)],
+    # of as large a state, width recalls more than taps
+    "long_conv": [(d, {"l_max": d}) for d in (64, 128)],
+    "hyena": [(d, {"l_max": d}) for d in (64, 128)],
     "mamba": [(64, {"state_size": n}) for n in (16, 128)],
     "rwkv4": [(d, {}) for d in (64, 256)],
     "based": [(64, {"feature_dim": f}) for f in (8, 16)],
