@@ -25,6 +25,7 @@ from mixers.mamba import Mamba
 from mixers.mamba2 import Mamba2
 from mixers.mom import MixtureOfMemories
 from mixers.ramnet import RAMNet
+from mixers.raven import Raven
 from mixers.registry import MixerError, Option, build, describe, load, names, register
 from mixers.rwkv4 import RWKV4
 from mixers.rwkv7 import RWKV7
@@ -53,6 +54,7 @@ __all__ = [
     "MixtureOfMemories",
     "Option",
     "RAMNet",
+    "Raven",
     "SequenceMixer",
     "ShortConvolution",
     "SlidingWindowAttention",

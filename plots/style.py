@@ -64,6 +64,7 @@ _STYLES = {
     "based": Style("Based", "#4477AA", "+"),
     "gsa": Style("GSA", "#77AADD", "$\\heartsuit$"),
     "sparse_delta_memory": Style("Sparse Delta Memory", "#EE3377", "$\\clubsuit$"),
+    "raven": Style("Raven", "#CC3311", "$\\spadesuit$"),
 }
 _SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 

@@ -67,6 +67,7 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
         (64, sparse_delta(slots, width, touched))
         for slots, width, touched in ((64, 16, 16), (64, 32, 16), (256, 16, 8), (256, 32, 8), (1024, 32, 8))
     ],
+    "raven": [(64, {"num_slots": m}) for m in (32, 128)],
 }
 #: Rates a factor of three apart about the best: a grid is wider where short runs chose its end.
 LAPTOP_RATES: dict[str, tuple[float, ...]] = {
@@ -91,6 +92,7 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "based": (1e-3, 3e-3, 1e-2, 3e-2),
     "gsa": (1e-3, 3e-3, 1e-2, 3e-2),
     "sparse_delta_memory": (3e-3, 1e-2, 3e-2),
+    "raven": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
@@ -121,6 +123,7 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "sparse_delta_memory": [
         (64, sparse_delta(n, v, 8)) for n, v in ((64, 16), (256, 16), (1024, 16), (1024, 32), (4096, 32))
     ],
+    "raven": [(d, {"num_heads": 2, "num_slots": 64, "topk": 8}) for d in WIDTHS],
 }
 
 
@@ -139,6 +142,7 @@ SMOKE_OPTIONS: dict[str, dict] = {
     "mamba": {"state_size": 4},
     "based": {"feature_dim": 4},
     "gsa": {"num_slots": 8},
+    "raven": {"num_slots": 8, "topk": 2},
     "ramnet": {"order": 2, "sub_dim": 4, "head_v_dim": 8, "top_k": 4},
     "sparse_delta_memory": {"slots_per_head": 16, "num_writes": 4, "num_reads": 4},
 }

@@ -31,7 +31,7 @@ VALUES = [
     *(None, True, False, "", "8", "identity", "sum", "fade", "triton", "dense", "l2_normalize", [1], {"a": 1}),
     *(0, -1, 1, 3, 8, 16, 2**16 + 1, 2**20 + 1, 2**31, 2**63, 10**400),
     *(0.0, -0.5, 0.5, 1.5, 1e-320, 1e308, math.inf, math.nan),
-    *("relu", "swish"),
+    *("relu", "swish", "softmax", "GLA", "mlp"),
 ]
 #: Near their limits, and dividing each other.
 LARGE = [1, 2, 4, 2**6, 2**10, 2**12, 2**15, 2**16, 2**18, 2**20]

@@ -142,6 +142,11 @@ VARIANTS = {
         {"slots_per_head": 25, "num_writes": 4, "normalize_readings": False, "key_weighted_decay": True},
         {"slots_per_head": 16, "num_writes": 3, "read_act": "l2_normalize", "write_act": "l2_normalize"},
     ],
+    "raven": [
+        {},
+        {"num_slots": 5, "topk": 2, "decay_type": "GLA", "use_output_gate": True, "expand_k": 0.5, "expand_v": 1.5},
+        {"num_heads": 1, "num_slots": 6, "topk": 6, "router_score": "softmax", "router_type": "mlp"},
+    ],
 }
 CASES = [
     pytest.param(name, options, id=f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items()) or 'defaults'}")
