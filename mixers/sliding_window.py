@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -64,32 +66,12 @@ class SlidingWindowAttention(SoftmaxAttention):
         q, k, v = self._qkv(x, start)
         before, T = state["k"].shape[1], x.shape[1]
         k, v = torch.cat([state["k"], k], 1), torch.cat([state["v"], v], 1)  # [B, before + T, H, D]
-        o = self._windows(q, k, v, before)
+        o = attend_in_windows(q, k, v, self.window, before, self._attend)
         oldest = max(0, before + T - (self.window - 1))
         carried = {"k": k[:, oldest:], "v": v[:, oldest:]}
         if "position" in state:
             carried["position"] = state["position"] + T
         return self.out_proj(o.flatten(-2)), carried
-
-    def _windows(self, q: Tensor, k: Tensor, v: Tensor, before: int) -> Tensor:
-        """Queries ``[B, T, H, D]`` against keys and values ``[B, before + T, H, D]``, in blocks."""
-        T = q.shape[1]
-        block = min(T, max(self.window, MIN_BLOCK))
-        blocks = -(-T // block)
-        reach = before if blocks == 1 else self.window - 1  # keys before a block that it is given
-        end = blocks * block - T
-        q = F.pad(q, (0, 0, 0, 0, 0, end)).unflatten(1, (blocks, block)).transpose(2, 3)  # [B, blocks, H, block, D]
-        padding = (0, 0, 0, 0, reach - before, end)
-        k, v = (
-            F.pad(t, padding).unfold(1, reach + block, block).transpose(-1, -2)  # [B, blocks, H, reach + block, D]
-            for t in (k, v)
-        )
-        query = torch.arange(block, device=q.device).unsqueeze(1) + reach
-        key = torch.arange(reach + block, device=q.device)
-        seen = (key <= query) & (key > query - self.window)  # [block, reach + block]
-        first = block * torch.arange(blocks, device=q.device)[:, None, None, None]
-        mask = seen & (first + key >= reach - before)  # nor what stands before the first key; [blocks, 1, block, ...]
-        return self._attend(q, k, v, mask).transpose(2, 3).flatten(1, 2)[:, :T]
 
     def init_state(self, batch: int) -> State:
         state = super().init_state(batch)
@@ -100,3 +82,34 @@ class SlidingWindowAttention(SoftmaxAttention):
     def state_size(self, sequence_length: int) -> int:
         kept = min(sequence_length, self.window - 1)
         return 2 * self.d_model * kept + (self.rotary_base is not None)
+
+
+def attend_in_windows(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    window: int,
+    before: int,
+    attend: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = F.scaled_dot_product_attention,
+) -> Tensor:
+    """Queries ``[B, T, H, D]`` against keys and values ``[B, before + T, H, D]``, in blocks, with ``attend``.
+
+    ``before`` is at most ``window - 1``: what a query does not see need not be given.
+    """
+    T = q.shape[1]
+    block = min(T, max(window, MIN_BLOCK))
+    blocks = -(-T // block)
+    reach = before if blocks == 1 else window - 1  # keys before a block that it is given
+    end = blocks * block - T
+    q = F.pad(q, (0, 0, 0, 0, 0, end)).unflatten(1, (blocks, block)).transpose(2, 3)  # [B, blocks, H, block, D]
+    padding = (0, 0, 0, 0, reach - before, end)
+    k, v = (
+        F.pad(t, padding).unfold(1, reach + block, block).transpose(-1, -2)  # [B, blocks, H, reach + block, D]
+        for t in (k, v)
+    )
+    query = torch.arange(block, device=q.device).unsqueeze(1) + reach
+    key = torch.arange(reach + block, device=q.device)
+    seen = (key <= query) & (key > query - window)  # [block, reach + block]
+    first = block * torch.arange(blocks, device=q.device)[:, None, None, None]
+    mask = seen & (first + key >= reach - before)  # nor what stands before the first key; [blocks, 1, block, ...]
+    return attend(q, k, v, mask).transpose(2, 3).flatten(1, 2)[:, :T]

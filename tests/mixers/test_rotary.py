@@ -21,6 +21,12 @@ def test_turns_pairs_of_channels_as_complex_numbers():
     torch.testing.assert_close(rotate(x, positions, 100.0), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_interleaved_turns_neighbours():
+    x, positions, order = vectors(2, 5, 3, 8), torch.arange(5), [0, 2, 4, 6, 1, 3, 5, 7]
+    turned = rotate(x, positions, 100.0, interleaved=True)
+    assert torch.equal(turned[..., order], rotate(x[..., order], positions, 100.0))
+
+
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-5)])
 def test_scores_depend_only_on_the_distance(dtype, tolerance):
     q, k = (vectors(1, 1, 64, seed=s).to(dtype) for s in (1, 2))
