@@ -32,6 +32,7 @@ from mixers.rwkv7 import RWKV7
 from mixers.short_conv import ShortConvolution
 from mixers.sliding_window import SlidingWindowAttention
 from mixers.sparse_delta_memory import SparseDeltaMemory
+from mixers.ttt import TTTMLP, TTTLinear
 
 __all__ = [
     "ARMT",
@@ -39,6 +40,7 @@ __all__ = [
     "HGRN2",
     "RWKV4",
     "RWKV7",
+    "TTTMLP",
     "Based",
     "DeltaNet",
     "GatedDeltaNet",
@@ -61,6 +63,7 @@ __all__ = [
     "SoftmaxAttention",
     "SparseDeltaMemory",
     "State",
+    "TTTLinear",
     "build",
     "describe",
     "load",

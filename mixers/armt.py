@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixers.base import RecurrentMixer, State, init_linear
+from mixers.base import RecurrentMixer, State, at_least_float32, init_linear
 from mixers.checks import check_size
 from mixers.ops.norm import l2_norm
 from mixers.registry import register
@@ -151,7 +151,7 @@ class ARMT(RecurrentMixer):
 
     def _features(self, u: Tensor) -> Tensor:
         """DPFP: ``[.., d_mem] -> [.., 2 nu d_mem]``, in float32 at least, as all of the memory is."""
-        u = _at_least_float32(u)
+        u = at_least_float32(u)
         y = torch.cat([u.relu(), (-u).relu()], -1)
         phi = torch.cat([y * y.roll(shift, -1) for shift in range(1, self.nu + 1)], -1)
         return l2_norm(phi) if self.normalize else phi
@@ -181,7 +181,7 @@ class ARMT(RecurrentMixer):
     def init_state(self, batch: int) -> State:
         room = (batch, self.segment_size - 1, self.num_heads, self.d_model // self.num_heads)
         return {
-            "A": _at_least_float32(self._zeros(batch, 2 * self.nu * self.d_mem, self.d_model + 1)),  # z the last column
+            "A": at_least_float32(self._zeros(batch, 2 * self.nu * self.d_mem, self.d_model + 1)),  # z the last column
             "k": self._zeros(*room),
             "v": self._zeros(*room),
             "place": torch.zeros(batch, dtype=torch.long, device=self.memory.device),
@@ -213,7 +213,3 @@ def associate(A: Tensor | None, k: Tensor, v: Tensor, beta: Tensor, correction: 
         if correction:
             gamma = (1 - found[..., -1:] / (k.square().sum(-1, keepdim=True) + EPS)).clamp(0, 1).detach()
         return A + k.transpose(1, 2) @ torch.cat([beta * v, gamma], -1)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -65,8 +65,10 @@ _STYLES = {
     "gsa": Style("GSA", "#77AADD", "$\\heartsuit$"),
     "sparse_delta_memory": Style("Sparse Delta Memory", "#EE3377", "$\\clubsuit$"),
     "raven": Style("Raven", "#CC3311", "$\\spadesuit$"),
+    "ttt_linear": Style("TTT-Linear", "#44AA99", "8"),
+    "ttt_mlp": Style("TTT-MLP", "#225555", "8"),
 }
-_SPARE = [("#44AA99", "8"), ("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
+_SPARE = [("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 
 #: Of an architecture that the others of a figure are there to be compared with.
 STANDS_OUT: dict[str, Any] = {"color": "#000000", "marker": "*", "markersize": 9, "linewidth": 2}

@@ -68,6 +68,8 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
         for slots, width, touched in ((64, 16, 16), (64, 32, 16), (256, 16, 8), (256, 32, 8), (1024, 32, 8))
     ],
     "raven": [(64, {"num_slots": m}) for m in (32, 128)],
+    "ttt_linear": [(64, {"num_heads": 2}), (128, {"num_heads": 2})],
+    "ttt_mlp": [(64, {"num_heads": h}) for h in (16, 4)],
 }
 #: Rates a factor of three apart about the best: a grid is wider where short runs chose its end.
 LAPTOP_RATES: dict[str, tuple[float, ...]] = {
@@ -93,6 +95,8 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "gsa": (1e-3, 3e-3, 1e-2, 3e-2),
     "sparse_delta_memory": (3e-3, 1e-2, 3e-2),
     "raven": (1e-3, 3e-3, 1e-2, 3e-2),
+    "ttt_linear": (1e-3, 3e-3, 1e-2, 3e-2),
+    "ttt_mlp": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
@@ -124,6 +128,8 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
         (64, sparse_delta(n, v, 8)) for n, v in ((64, 16), (256, 16), (1024, 16), (1024, 32), (4096, 32))
     ],
     "raven": [(d, {"num_heads": 2, "num_slots": 64, "topk": 8}) for d in WIDTHS],
+    "ttt_linear": [(d, {"num_heads": 2}) for d in WIDTHS],
+    "ttt_mlp": [(d, {"num_heads": 2}) for d in WIDTHS],
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import mixers
 from mixers.checks import brief
 from mqar_bench.config import MixerSpec
+from mqar_bench.zoology.feature_maps import adapt_based
 from mqar_bench.zoology.fields import Reader, Untranslatable
 from mqar_bench.zoology.shim import FunctionConfig, ModuleConfig
 
@@ -26,6 +27,7 @@ class Counterpart:
         renamed: our names, where they differ.
         unused: options without effect here, such as a maximal length; those with one in Zoology have a note.
         only: options that must have this value, since our mixer is made that way.
+        kinds: an option that says which of our mixers it is, in place of ``name``, with these by its values.
         swallowed: options that it has not and files of Zoology's own give it, which it drops in silence.
         adapt: the last word, from our options, d_model and n_layers.
     """
@@ -35,6 +37,7 @@ class Counterpart:
     renamed: dict[str, str] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
     only: dict[str, Any] = field(default_factory=dict)
+    kinds: tuple[str, dict[str, str]] | None = None
     swallowed: tuple[str, ...] = ()
     adapt: Callable[[dict[str, Any], int, int], dict[str, Any]] = lambda options, d_model, n_layers: options
 
@@ -76,37 +79,6 @@ def _rwkv7(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, An
     if heads is not None:
         options["head_dim"] = d_model // _whole("num_heads", heads)
     return options | {"num_hidden_layers": n_layers}
-
-
-#: Of Based, by the names that its option takes, those of its classes included.
-FEATURE_MAPS: dict[str | None, str] = {
-    None: "identity", "none": "identity", "identity": "identity", "base.Identity": "identity",
-    "base.FeatureMap": "identity", "taylor_exp": "taylor_exp", "taylor.TaylorExp": "taylor_exp",
-    "performer": "performer", "performer.PerformerFeatureMap": "performer", "cosformer": "cosformer",
-    "cosformer.CosFormerFeatureMap": "cosformer", "pos_elu": "pos_elu", "base.PosELU": "pos_elu",
-    "all_poly": "all_poly", "all_poly.AllPolyMap": "all_poly", "base.ReLU": "relu", "base.Square": "square",
-    "all_poly.SquaredMap": "square",  # but for a factor, which cancels
-}  # fmt: skip
-#: Our options for what those classes take.
-FEATURE_OPTIONS = {
-    "all_poly": {"output_dim": "num_features", "init": "poly_init", "learnable": "learn_features"},
-    "performer": {"expanded_dim": "num_features"},
-}
-
-
-def _based(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
-    """Its feature maps' own options are ours; a length matters to one of them alone."""
-    if (keys := options.pop("num_key_value_heads")) != options["num_heads"]:
-        raise Untranslatable(f"based.Based with num_heads {options['num_heads']} and num_key_value_heads {brief(keys)}")
-    theirs, own = options.pop("feature_name"), options.pop("feature_kwargs")
-    kernel = FEATURE_MAPS.get(theirs if theirs is None else str(theirs).removeprefix("zoology.mixers.feature_maps."))
-    if kernel is None:
-        raise Untranslatable(f"based.Based with feature_name {brief(theirs)}")
-    if not isinstance(own, dict) or set(own) - set(FEATURE_OPTIONS.get(kernel, ())):
-        raise Untranslatable(f"based.Based with feature_name {theirs!r} and feature_kwargs {brief(own)}")
-    if kernel != "cosformer":
-        del options["l_max"]
-    return options | {"feature_map": kernel} | {FEATURE_OPTIONS[kernel][name]: value for name, value in own.items()}
 
 
 #: The kernel_size of a BaseConv that is ``long_conv`` here.
@@ -186,7 +158,7 @@ COUNTERPARTS: dict[str, Counterpart] = {
         | {"num_key_value_heads": 12, "feature_name": "taylor_exp", "feature_kwargs": {}},
         unused={"train_view": "", "rope_theta": ""},
         only={"causal": True, "apply_rotary": False},
-        adapt=_based,
+        adapt=adapt_based,
     ),
     "hyena.Hyena": Counterpart(
         "hyena",
@@ -224,6 +196,14 @@ COUNTERPARTS: dict[str, Counterpart] = {
         | {"use_short_conv": False, "feature_map": "swish", "scale": 1.0},
         unused=LENGTH | {"use_norm": "", "use_output_gate": ""},
         only={"num_kv_heads": None, "conv_bias": False, "elementwise_affine": True, "norm_eps": 1e-5},
+    ),
+    "ttt.TTT": Counterpart(
+        "ttt_linear",
+        {"num_heads": 4, "ttt_layer_type": "linear", "ttt_base_lr": 1.0, "mini_batch_size": 16, "use_gate": False}
+        | {"share_qk": False, "conv_kernel": 4, "rope_theta": 10000.0},
+        renamed={"rope_theta": "rotary_base"},
+        unused={"pre_conv": "", "rms_norm_eps": ""},
+        kinds=("ttt_layer_type", {"linear": "ttt_linear", "mlp": "ttt_mlp"}),
     ),
 }  # fmt: skip
 #: Experiment files name it both ways.
@@ -298,7 +278,18 @@ def _translate(
         if isinstance(value, float) and isinstance(to.options[option], int) and value.is_integer():
             options[option] = int(value)
     renamed = {to.renamed.get(option, option): value for option, value in options.items()}
+    if to.kinds is not None:
+        name = _kind(short, to.kinds, renamed)
     return MixerSpec(name=name, options=to.adapt(renamed, d_model, n_layers))
+
+
+def _kind(short: str, kinds: tuple[str, dict[str, str]], options: dict[str, Any]) -> str:
+    """Which of our mixers it is; the option that says so is none of ours."""
+    option, names = kinds
+    kind = options.pop(option)
+    if kind not in names:
+        raise Untranslatable(f"{short} with {option} {brief(kind)}")
+    return names[kind]
 
 
 def _kernel_size(size: int | list[int], layer: int) -> int:

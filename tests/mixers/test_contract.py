@@ -147,6 +147,17 @@ VARIANTS = {
         {"num_slots": 5, "topk": 2, "decay_type": "GLA", "use_output_gate": True, "expand_k": 0.5, "expand_v": 1.5},
         {"num_heads": 1, "num_slots": 6, "topk": 6, "router_score": "softmax", "router_type": "mlp"},
     ],
+    "ttt_linear": [
+        {},
+        {"num_heads": 4, "mini_batch_size": 5, "use_gate": True, "ttt_base_lr": 2.5},
+        {"num_heads": 1, "mini_batch_size": 3, "share_qk": True, "conv_kernel": 3, "rotary_base": 100.0},
+        {"mini_batch_size": 1, "share_qk": True, "conv_kernel": 1},
+    ],
+    "ttt_mlp": [
+        {},
+        {"num_heads": 4, "mini_batch_size": 5, "share_qk": True, "use_gate": True},
+        {"num_heads": 1, "mini_batch_size": 1},
+    ],
 }
 CASES = [
     pytest.param(name, options, id=f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items()) or 'defaults'}")

@@ -43,6 +43,9 @@ def import_zoology(path: Path) -> types.SimpleNamespace:
     import zoology.train as train
     from zoology import config
 
+    for name in ("torchvision", "torchvision.ops"):  # transformers, which its TTT imports, looks into what is there
+        if sys.modules[name] in (torchvision, ops):
+            del sys.modules[name]
     embeddings = model.TokenEmbeddings.__init__
     embeddings.__defaults__ = tuple("cpu" if d == "cuda" else d for d in embeddings.__defaults__)
     forward = model.LanguageModel.forward

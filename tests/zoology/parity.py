@@ -40,6 +40,8 @@ PAPERS = {
 SIZES = {"order": 3, "sub_dim": 4, "top_k": 4, "train_top_k": 16, "head_v_dim": 16}
 RAMNET = {"name": "mixers.RAMNet", "kwargs": SIZES | PAPERS}
 ANNEALED = {**RAMNET, "kwargs": {**RAMNET["kwargs"], "anneal_steps": STEPS}}
+TTT = {"name": "zoology.mixers.ttt.TTT", "kwargs": {"num_heads": 2, "mini_batch_size": 12}}
+TTT_MLP = {**TTT, "kwargs": {**TTT["kwargs"], "ttt_layer_type": "mlp", "use_gate": True, "share_qk": True}}
 IDENTITY = {"name": "torch.nn.Identity"}
 GLU = {"name": "zoology.mixers.mlp.GLU", "kwargs": {"hidden_mult": 2}}
 #: Of the task with continuous inputs: a vocabulary of 32 embeddings.
@@ -90,8 +92,13 @@ MODELS = {
     "BaseConv, long": {"sequence_mixer": LONG_CONV, "state_mixer": IDENTITY, "max_position_embeddings": 0},
     "BaseConv, explicit": {"sequence_mixer": EXPLICIT_CONV, "state_mixer": IDENTITY, "max_position_embeddings": 0},
     "Hyena": {"sequence_mixer": HYENA, "state_mixer": IDENTITY, "max_position_embeddings": 0},
+    "BaseConv+TTT linear": {"sequence_mixer": hybrid(CONV, TTT), "max_position_embeddings": 0},
+    "BaseConv+TTT MLP": {"sequence_mixer": hybrid(CONV, TTT_MLP), "max_position_embeddings": 0},
 }  # fmt: skip
 CONTINUOUS = {"MHA of continuous inputs"}
+
+#: What its own code for them imports besides.
+NEEDS = {"BaseConv+TTT linear": ["transformers"], "BaseConv+TTT MLP": ["transformers"]}
 
 
 def config_of(name: str, config, tasks):
@@ -118,7 +125,7 @@ def our_name(name: str) -> str:
         name = name.removeprefix(prefix)
     if name.startswith(("input_proj.", "output_proj.")):
         name = f"pairs.{name}"
-    return name.replace(".sequence_mixer.mixer.", ".sequence_mixer.")
+    return name.replace(".sequence_mixer.mixer.", ".sequence_mixer.").replace(".ttt_layer.", ".")
 
 
 def is_spherical(embeddings: torch.Tensor) -> bool:

@@ -101,6 +101,8 @@ def test_a_file_is_translated_whole(write):
             "gsa",
             {"num_heads": 2, "num_slots": 64, "use_short_conv": False, "gate_logit_normalizer": 8},
         ),
+        ("mixer('ttt.TTT', num_heads=2, pre_conv=False)", "ttt_linear", {"num_heads": 2, "mini_batch_size": 16}),
+        ("mixer('ttt.TTT', ttt_layer_type='mlp', rope_theta=50.0)", "ttt_mlp", {"num_heads": 4, "rotary_base": 50.0}),
         ("dict(name='mixers.RAMNet', kwargs={'order': 2, 'top_k': 2})", "ramnet", {"order": 2, "top_k": 2}),
         ("dict(name='mixers.ramnet.mixer.RAMNet', kwargs={})", "ramnet", {}),
     ],
@@ -114,13 +116,13 @@ def test_mixers_by_name(write, mixer, name, options):
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("config(mixer('ttt.TTT', num_heads=2))", "the mixer zoology.mixers.ttt.TTT"),
         (
             "config(mixer('base_conv.BaseConv', kernel_size=-1))",
             "model.mixers.0: mixer 'long_conv', option 'l_max': Input should be a valid integer (got None)",
         ),
         ("config(conv, {'n_layers': 3})", "base_conv.BaseConv with 2 kernel sizes in layer 2"),
         ("config(mixer('hyena.Hyena', l_max=16, num_heads=2))", "hyena.Hyena with num_heads 2"),
+        ("config(mixer('nowhere.Mixer', num_heads=2))", "the mixer zoology.mixers.nowhere.Mixer"),
         ("config(mixer('gla.GatedLinearAttention', clamp_min=-1.0))", "gla.GatedLinearAttention with clamp_min -1.0"),
         (
             "config(mixer('attention.MHA', num_head=1))",
@@ -132,6 +134,11 @@ def test_mixers_by_name(write, mixer, name, options):
         (
             "config(mixer('slide_attn.SlidingAttn', block_size='x'))",
             "block_size must be a whole number of at least 0, got 'x'",
+        ),
+        ("config(mixer('ttt.TTT', ttt_layer_type='cnn'))", "ttt.TTT with ttt_layer_type 'cnn'"),
+        (
+            "config(mixer('ttt.TTT', num_heads=8))",
+            "model.mixers.0: mixer 'ttt_linear': d_model 16 over num_heads 8 must be at least 4, got 2",
         ),
         ("config(None)", "a model without sequence_mixer"),
         ("config(mixer('attention.MHA', num_heads=3))", "model.mixers.0: mixer 'attention': d_model 16 must be a"),
@@ -377,11 +384,11 @@ def test_export_refuses_another_protocol():
 
 
 def test_the_command_line_runs_a_file(write, tmp_path):
-    path = write("configs = [config(mixer('ttt.TTT')), config(mixer('attention.MHA'), max_epochs=1)]")
+    path = write("configs = [config(mixer('nowhere.Mixer')), config(mixer('attention.MHA'), max_epochs=1)]")
     words = [str(path), "--results", str(tmp_path / "results"), "--executor", "inline"]
     result = CliRunner().invoke(app, ["sweep", *words])
     assert result.exit_code == 0, result.stderr
-    assert "refused: 1 of 2 configs: the mixer zoology.mixers.ttt.TTT" in result.stderr
+    assert "refused: 1 of 2 configs: the mixer zoology.mixers.nowhere.Mixer" in result.stderr
     assert "note: 1 of 2 configs: MQARConfig has no field 'train_power_a'" in result.stderr
     (name,) = (line.split()[7] for line in result.stderr.splitlines() if "its runs are those of sweep" in line)
     assert len(list((tmp_path / "results" / f"{name}-zoology").glob("*.json"))) == 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.zoology.live import HOW, checkout
-from tests.zoology.parity import GOLDEN, MODELS, STEPS, our_losses, their_losses
+from tests.zoology.parity import GOLDEN, MODELS, NEEDS, STEPS, our_losses, their_losses
 
 #: What one sum may lose: its rounding is at most its length (512 supervised tokens are the longest) times this.
 ROUNDING = 512 * np.finfo(np.float64).eps
@@ -32,4 +32,6 @@ def test_rounding_cannot_reach_the_tolerance(name):
 def test_losses_are_those_that_zoology_gives(name):
     if "Based" in name:
         pytest.importorskip("opt_einsum", reason="Zoology's Based takes opt_einsum")
+    for module in NEEDS.get(name, []):
+        pytest.importorskip(module, reason=f"{module} is not installed")
     assert our_losses(name) == pytest.approx(their_losses(name, checkout()), abs=TOLERANCE, rel=0)
