@@ -66,7 +66,7 @@ def load(name: str) -> type[nn.Module]:
         return _REGISTRY[name]
     if not ("." in name and all(part.isidentifier() for part in name.split("."))):
         close = difflib.get_close_matches(name[:MAX_NAME], names(), 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names())}"
+        hint = f"did you mean {close[0]!r}?" if close else f"mixers.names() lists the {len(names())} there are"
         raise MixerError(f"no mixer named {brief(name)}: {hint} (or give a dotted path to a class)")
     try:
         cls = find_at(name, "mixer")

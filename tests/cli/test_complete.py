@@ -62,7 +62,7 @@ def complete(tmp_path, monkeypatch):
         ("reproduce ", plots.names()),
         ("reproduce --scale lap", ["laptop"]),
         ("mixers ", mixers.names()),
-        ("check ra", ["ramnet"]),
+        ("check ra", ["ramnet", "raven"]),
         ("tasks ", sorted(TASKS)),
         ("perf ", CASES),
         ("show ", ["aaaaaaaaaaaa", "abababababab", "bbbbbbbbbbbb"]),
