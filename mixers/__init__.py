@@ -31,6 +31,7 @@ from mixers.rwkv4 import RWKV4
 from mixers.rwkv7 import RWKV7
 from mixers.short_conv import ShortConvolution
 from mixers.sliding_window import SlidingWindowAttention
+from mixers.sparse_attention import SparseAttention
 from mixers.sparse_delta_memory import SparseDeltaMemory
 from mixers.ttt import TTTMLP, TTTLinear
 
@@ -61,6 +62,7 @@ __all__ = [
     "ShortConvolution",
     "SlidingWindowAttention",
     "SoftmaxAttention",
+    "SparseAttention",
     "SparseDeltaMemory",
     "State",
     "TTTLinear",

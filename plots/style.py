@@ -67,6 +67,7 @@ _STYLES = {
     "raven": Style("Raven", "#CC3311", "$\\spadesuit$"),
     "ttt_linear": Style("TTT-Linear", "#44AA99", "8"),
     "ttt_mlp": Style("TTT-MLP", "#225555", "8"),
+    "sparse_attention": Style("Sparse attention", "#555555", "$\\diamondsuit$"),
 }
 _SPARE = [("#CC6677", "H"), ("#DDCC77", "$\\bullet$"), ("#88CCEE", "1"), ("#661100", "2")]
 

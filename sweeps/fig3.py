@@ -70,6 +70,7 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     "raven": [(64, {"num_slots": m}) for m in (32, 128)],
     "ttt_linear": [(64, {"num_heads": 2}), (128, {"num_heads": 2})],
     "ttt_mlp": [(64, {"num_heads": h}) for h in (16, 4)],
+    "sparse_attention": [(32, {}), (64, {})],
 }
 #: Rates a factor of three apart about the best: a grid is wider where short runs chose its end.
 LAPTOP_RATES: dict[str, tuple[float, ...]] = {
@@ -97,6 +98,7 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "raven": (1e-3, 3e-3, 1e-2, 3e-2),
     "ttt_linear": (1e-3, 3e-3, 1e-2, 3e-2),
     "ttt_mlp": (1e-3, 3e-3, 1e-2, 3e-2),
+    "sparse_attention": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 #: The paper scale: Zoology's widths and two heads; its values for Mamba2's and H3's states and the window.
 WIDTHS = (64, 128, 256)
@@ -130,6 +132,7 @@ PAPER_MODELS: dict[str, list[tuple[int, dict]]] = {
     "raven": [(d, {"num_heads": 2, "num_slots": 64, "topk": 8}) for d in WIDTHS],
     "ttt_linear": [(d, {"num_heads": 2}) for d in WIDTHS],
     "ttt_mlp": [(d, {"num_heads": 2}) for d in WIDTHS],
+    "sparse_attention": [(d, {}) for d in WIDTHS],
 }
 
 

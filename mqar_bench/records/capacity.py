@@ -15,7 +15,7 @@ from mqar_bench.config import RunConfig, setting_names
 RECALLED = 0.9
 
 #: Mixers whose state grows with the sequence, so that its size says nothing of what it can hold.
-UNBOUNDED = ("attention",)
+UNBOUNDED = ("attention", "sparse_attention")
 
 
 class Capacity(NamedTuple):

@@ -29,6 +29,7 @@ class Counterpart:
         only: options that must have this value, since our mixer is made that way.
         kinds: an option that says which of our mixers it is, in place of ``name``, with these by its values.
         swallowed: options that it has not and files of Zoology's own give it, which it drops in silence.
+        note: what is to be said of it, whatever its options.
         adapt: the last word, from our options, d_model and n_layers.
     """
 
@@ -39,6 +40,7 @@ class Counterpart:
     only: dict[str, Any] = field(default_factory=dict)
     kinds: tuple[str, dict[str, str]] | None = None
     swallowed: tuple[str, ...] = ()
+    note: str = ""
     adapt: Callable[[dict[str, Any], int, int], dict[str, Any]] = lambda options, d_model, n_layers: options
 
 
@@ -79,6 +81,17 @@ def _rwkv7(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, An
     if heads is not None:
         options["head_dim"] = d_model // _whole("num_heads", heads)
     return options | {"num_hidden_layers": n_layers}
+
+
+def _sparse(options: dict[str, Any], d_model: int, n_layers: int) -> dict[str, Any]:
+    """Its window is how far back a token sees, and its blocks are of one size or an assertion fails."""
+    before = _whole("sliding_window_size", options["window"])
+    for name in ("num_heads", "num_selected_blocks"):
+        _whole(name, options[name])
+    if (other := options.pop("selection_block_size")) != options["block_size"]:
+        sizes = f"compress_block_size {brief(options['block_size'])} and selection_block_size {brief(other)}"
+        raise Untranslatable(f"deepseek_nsa.SparseAttention with {sizes}, which it needs equal")
+    return options | {"window": before + 1}
 
 
 #: The kernel_size of a BaseConv that is ``long_conv`` here.
@@ -205,6 +218,17 @@ COUNTERPARTS: dict[str, Counterpart] = {
         unused={"pre_conv": "", "rms_norm_eps": ""},
         kinds=("ttt_layer_type", {"linear": "ttt_linear", "mlp": "ttt_mlp"}),
     ),
+    "deepseek_nsa.SparseAttention": Counterpart(
+        "sparse_attention",
+        {"num_heads": None, "kv_heads": None, "sliding_window_size": None, "compress_block_size": None}
+        | {"selection_block_size": None, "num_selected_blocks": None, "num_compressed_mem_kv": 1, "norm": True}
+        | {"query_heads_share_selected_kv": True, "compress_mlp_expand_factor": 1.0},
+        renamed={"sliding_window_size": "window", "compress_block_size": "block_size"},
+        unused={"causal": "", "use_triton_kernel": "", "interpolated_importance_score": ""},
+        only={"compress_mlp": None},
+        note="deepseek_nsa.SparseAttention: its window looks ahead unless causal is True; here it never does",
+        adapt=_sparse,
+    ),
 }  # fmt: skip
 #: Experiment files name it both ways.
 COUNTERPARTS["h3.h3.H3"] = COUNTERPARTS["h3.H3"]
@@ -256,9 +280,9 @@ def _read_options(short: str, to: Counterpart, given: dict[str, Any], reader: Re
     dropped = [name for name in to.swallowed if name in given and name not in (theirs or {})]
     for name in dropped:
         reader.note(f"{short} has no option {name!r}: ignored, as Zoology ignores it")
-    for name in given:
-        if to.unused.get(name):
-            reader.note(to.unused[name])
+    for note in (to.note, *(to.unused.get(name) for name in given)):
+        if note:
+            reader.note(note)
     unknown = {k: v for k, v in given.items() if k not in {*known, *to.unused, *dropped}}
     reader.refuse(short, unknown, theirs, [*known, *to.unused])
     for name, value in given.items():

@@ -18,7 +18,8 @@ SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "<": "triangle-left",
     "P": "cross", ">": "triangle-right", "X": "x", "d": "diamond-tall", "h": "hexagon", "*": "star", "p": "pentagon",
     "x": "x-thin", "8": "octagon", "H": "hexagon2", "$\\bullet$": "circle", "1": "y-down", "2": "y-up", "_": "line-ew",
-    "+": "cross-thin", "$\\heartsuit$": "hourglass", "$\\spadesuit$": "star-diamond", "$\\clubsuit$": "bowtie",
+    "+": "cross-thin", "$\\heartsuit$": "hourglass", "$\\diamondsuit$": "diamond-tall",
+    "$\\spadesuit$": "star-diamond", "$\\clubsuit$": "bowtie",
     "3": "y-left", "4": "y-right",
 }  # fmt: skip
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot", "none": "none"}

@@ -128,6 +128,12 @@ VARIANTS = {
         {"num_slots": 5, "use_short_conv": True, "expand_k": 0.5, "expand_v": 1.5},
         {"num_heads": 1, "num_slots": 3, "gate_logit_normalizer": 0.05, "feature_map": "relu", "scale": 3.0},
     ],
+    "sparse_attention": [
+        {},
+        {"num_heads": 4, "kv_heads": 2, "block_size": 3, "num_selected_blocks": 1, "window": 1, "norm": False},
+        {"num_heads": 4, "kv_heads": 1, "block_size": 5, "query_heads_share_selected_kv": False, "window": 6},
+        {"num_heads": 1, "block_size": 1, "num_selected_blocks": 3, "num_compressed_mem_kv": 2},
+    ],
     "sparse_delta_memory": [
         {},
         {"slots_per_head": 9, "num_writes": 9, "num_reads": 2, "backprop_on_memory": False, "output_gate": False},

@@ -42,6 +42,14 @@ RAMNET = {"name": "mixers.RAMNet", "kwargs": SIZES | PAPERS}
 ANNEALED = {**RAMNET, "kwargs": {**RAMNET["kwargs"], "anneal_steps": STEPS}}
 TTT = {"name": "zoology.mixers.ttt.TTT", "kwargs": {"num_heads": 2, "mini_batch_size": 12}}
 TTT_MLP = {**TTT, "kwargs": {**TTT["kwargs"], "ttt_layer_type": "mlp", "use_gate": True, "share_qk": True}}
+#: Its window looks ahead unless it is told not to.
+NSA = {
+    "name": "zoology.mixers.deepseek_nsa.SparseAttention",
+    "kwargs": {
+        "num_heads": 4, "kv_heads": 2, "sliding_window_size": 6, "compress_block_size": 4, "selection_block_size": 4,
+        "num_selected_blocks": 2, "causal": True,
+    },
+}  # fmt: skip
 IDENTITY = {"name": "torch.nn.Identity"}
 GLU = {"name": "zoology.mixers.mlp.GLU", "kwargs": {"hidden_mult": 2}}
 #: Of the task with continuous inputs: a vocabulary of 32 embeddings.
@@ -94,11 +102,16 @@ MODELS = {
     "Hyena": {"sequence_mixer": HYENA, "state_mixer": IDENTITY, "max_position_embeddings": 0},
     "BaseConv+TTT linear": {"sequence_mixer": hybrid(CONV, TTT), "max_position_embeddings": 0},
     "BaseConv+TTT MLP": {"sequence_mixer": hybrid(CONV, TTT_MLP), "max_position_embeddings": 0},
+    "BaseConv+NSA": {"sequence_mixer": hybrid(CONV, NSA), "max_position_embeddings": 0},
 }  # fmt: skip
 CONTINUOUS = {"MHA of continuous inputs"}
 
 #: What its own code for them imports besides.
-NEEDS = {"BaseConv+TTT linear": ["transformers"], "BaseConv+TTT MLP": ["transformers"]}
+NEEDS = {
+    "BaseConv+TTT linear": ["transformers"],
+    "BaseConv+TTT MLP": ["transformers"],
+    "BaseConv+NSA": ["rotary_embedding_torch", "einx"],
+}
 
 
 def config_of(name: str, config, tasks):

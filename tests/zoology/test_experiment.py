@@ -101,6 +101,12 @@ def test_a_file_is_translated_whole(write):
             "gsa",
             {"num_heads": 2, "num_slots": 64, "use_short_conv": False, "gate_logit_normalizer": 8},
         ),
+        (
+            "mixer('deepseek_nsa.SparseAttention', num_heads=2, sliding_window_size=16, compress_block_size=8,"
+            " selection_block_size=8, num_selected_blocks=4)",
+            "sparse_attention",
+            {"num_heads": 2, "kv_heads": None, "window": 17, "block_size": 8, "num_selected_blocks": 4},
+        ),
         ("mixer('ttt.TTT', num_heads=2, pre_conv=False)", "ttt_linear", {"num_heads": 2, "mini_batch_size": 16}),
         ("mixer('ttt.TTT', ttt_layer_type='mlp', rope_theta=50.0)", "ttt_mlp", {"num_heads": 4, "rotary_base": 50.0}),
         ("dict(name='mixers.RAMNet', kwargs={'order': 2, 'top_k': 2})", "ramnet", {"order": 2, "top_k": 2}),
@@ -134,6 +140,15 @@ def test_mixers_by_name(write, mixer, name, options):
         (
             "config(mixer('slide_attn.SlidingAttn', block_size='x'))",
             "block_size must be a whole number of at least 0, got 'x'",
+        ),
+        (
+            "config(mixer('deepseek_nsa.SparseAttention', num_heads=2, sliding_window_size=16))",
+            "num_selected_blocks must be a whole number of at least 1, got None",
+        ),
+        (
+            "config(mixer('deepseek_nsa.SparseAttention', num_heads=2, sliding_window_size=16, compress_block_size=8,"
+            " selection_block_size=4, num_selected_blocks=2))",
+            "deepseek_nsa.SparseAttention with compress_block_size 8 and selection_block_size 4, which it needs equal",
         ),
         ("config(mixer('ttt.TTT', ttt_layer_type='cnn'))", "ttt.TTT with ttt_layer_type 'cnn'"),
         (
