@@ -60,7 +60,7 @@ def figure(points: pd.DataFrame, columns: int = 1, ours: Collection[str] = ()) -
         fig, ax = plt.subplots(figsize=(WIDTHS[columns], COLUMN[1]), layout="constrained")
         marks = draw_lines(ax, lines, points)
         ax.set_ylabel("Capacity (pairs at 0.9 accuracy)")
-        fig.legend(**legend_beside([line for line in lines if line.mixer not in UNBOUNDED], common, marks))
+        legend_beside(fig, [line for line in lines if line.mixer not in UNBOUNDED], common, marks)
     plt.close(fig)
     return fig
 
@@ -82,13 +82,12 @@ def draw_lines(ax: Axes, lines: Sequence[Line], points: pd.DataFrame, size: str 
     for place, line in enumerate(lines):
         those = line.of(points).sort_values(size)
         look = line.along(size) | {"zorder": 3 - place / len(lines)}
-        if line.mixer in UNBOUNDED:
-            _across(ax, line, those)
-        else:
+        if line.mixer not in UNBOUNDED:
             draw_capacity(ax, those[size], those, label=line.label, **look)
             mark_unconverged(ax, those[size], those["capacity"], those["converged"])
             if line.stands_out:
                 name_line(ax, those[size], those["capacity"], line.label)
+    _across(ax, [line for line in lines if line.mixer in UNBOUNDED], points)
     size_axis(ax, (sized if len(sized) else points)[size])
     capacity_axis(ax, points)
     if size == "state_size":
@@ -98,15 +97,21 @@ def draw_lines(ax: Axes, lines: Sequence[Line], points: pd.DataFrame, size: str 
     return [BOUND] * bool((sized["censored"] != "").any()) + [RISING] * bool(is_rising(sized["converged"]).any())
 
 
-def _across(ax: Axes, line: Line, points: pd.DataFrame) -> None:
-    best = points.sort_values("capacity").iloc[-1]
-    ax.axhline(
-        best["capacity"], color=line.look["color"], linewidth=0.8, linestyle="-" if not best["censored"] else "--"
-    )
-    ax.text(
-        0.02, best["capacity"], f"{line.label}, state grows", transform=ax.get_yaxis_transform(), fontsize=SMALL,
-        va="bottom",
-    ).set_in_layout(False)  # fmt: skip
+def _across(ax: Axes, lines: Iterable[Line], points: pd.DataFrame) -> None:
+    """A line for each, dashed where it is a bound, and one name for those at the same height."""
+    names: dict[float, list[str]] = {}
+    for line in lines:
+        if (those := line.of(points)).empty:
+            continue
+        best = those.sort_values("capacity").iloc[-1]
+        dashes = "-" if not best["censored"] else "--"
+        ax.axhline(best["capacity"], color=line.look["color"], linewidth=0.8, linestyle=dashes)
+        names.setdefault(best["capacity"], []).append(line.label)
+    for height, labels in names.items():
+        text = f"{' and '.join([labels[0], *(label.lower() for label in labels[1:])])}, state grows"
+        ax.text(
+            0.02, height, text, transform=ax.get_yaxis_transform(), fontsize=SMALL, va="bottom"
+        ).set_in_layout(False)  # fmt: skip
 
 
 def _rates(ax: Axes) -> None:

@@ -80,7 +80,7 @@ def figure(points: pd.DataFrame) -> Figure:
             row[0].set_title(f"{device}, {threads} thread{'' if threads == 1 else 's'}", loc="left")
         for ax in axes[-1]:
             ax.set_xlabel("Total state size (elements)")
-        fig.legend(**legend_beside(lines, common))
+        legend_beside(fig, lines, common)
     plt.close(fig)
     return fig
 

@@ -82,6 +82,6 @@ def figure(points: pd.DataFrame, size: str = "state_size", columns: int = 1, our
             accuracy_axis(ax, NEAR_ONE)
         axes[-1, 0].set_xlabel(LABELS[size])
         fig.supylabel("MQAR accuracy", fontsize=RC["axes.labelsize"])
-        fig.legend(**legend_beside(lines, common, [RISING] if is_rising(points["converged"]).any() else []))
+        legend_beside(fig, lines, common, [RISING] if is_rising(points["converged"]).any() else [])
     plt.close(fig)
     return fig

@@ -67,6 +67,6 @@ def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
         accuracy_axis(ax)
         ax.set_xlabel("Pairs in the sequence")
         ax.set_ylabel("MQAR accuracy")
-        fig.legend(**legend_beside(lines, f"{common}; state near {count(points['common_size'].iloc[0])}"))
+        legend_beside(fig, lines, f"{common}; state near {count(points['common_size'].iloc[0])}")
     plt.close(fig)
     return fig

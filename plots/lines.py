@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from plots.style import SMALL, STANDS_OUT, design, paler, styles
@@ -61,13 +62,22 @@ BOUND = Line2D([], [], linestyle="none", marker="o", color="0.4", markerfacecolo
 RISING = Line2D([], [], linestyle="none", marker="x", color="0.4", markersize=3, label="not converged")
 
 
-def legend_beside(lines: Iterable[Line], title: str, more: Iterable[Line2D] = ()) -> dict[str, Any]:
-    """Arguments of ``Figure.legend`` for one column to the right of the axes, which it takes no height from; its title
-    is broken to the width of the column."""
+#: Entries of a legend beyond which they move together, and the height of one in sizes of its letters.
+MANY, ROW = 14, 1.25
+
+
+def legend_beside(fig: Figure, lines: Iterable[Line], title: str, more: Iterable[Line2D] = ()) -> None:
+    """A legend in one column to the right of the axes; its title is broken to the width of the column. A figure that is
+    too low for it grows."""
     handles = [Line2D([], [], label=line.label, **line.look) for line in lines] + list(more)
     wide = max((len(str(handle.get_label())) for handle in handles), default=0) + 4
-    return {
-        "handles": handles, "title": "\n".join(textwrap.wrap(title, max(wide, 12))), "loc": "outside right center",
-        "frameon": False, "handlelength": 1.2, "handletextpad": 0.4, "borderpad": 0, "borderaxespad": 0.2,
-        "alignment": "left", "fontsize": SMALL, "title_fontsize": SMALL,
-    }  # fmt: skip
+    titles = textwrap.wrap(title, max(wide, 12))
+    spacing = 0.5 if len(handles) <= MANY else 0.25
+    fig.legend(
+        handles=handles, title="\n".join(titles), loc="outside right center", frameon=False, handlelength=1.2,
+        handletextpad=0.4, borderpad=0, borderaxespad=0.2, labelspacing=spacing, alignment="left", fontsize=SMALL,
+        title_fontsize=SMALL,
+    )  # fmt: skip
+    needed = (len(handles) * (ROW + spacing) + len(titles) * ROW + 1) * SMALL / 72
+    width, height = fig.get_size_inches()
+    fig.set_size_inches(width, max(height, needed))

@@ -52,6 +52,6 @@ def figure(points: pd.DataFrame) -> Figure:
         )
         marks = [capacity.draw_lines(ax, lines, points, size) for ax, size in zip(axes[0], sizes, strict=True)]
         axes[0, 0].set_ylabel("Capacity (pairs at 0.9 accuracy)")
-        fig.legend(**legend_beside([line for line in lines if line.mixer not in UNBOUNDED], common, marks[0]))
+        legend_beside(fig, [line for line in lines if line.mixer not in UNBOUNDED], common, marks[0])
     plt.close(fig)
     return fig

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import mixers
 from plots import capacity, fig4, forgetting_curve
 from tests.plots.records import config, frame, record
 
@@ -50,6 +51,22 @@ def test_markers_are_open_at_bounds_crossed_while_rising_and_attention_is_a_line
     assert ax.get_xlim()[1] < 10**5 and (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     legend = [text.get_text() for text in capacity.figure(capacity.table(FRAME)).legends[0].get_texts()]
     assert legend[-2:] == ["a bound", "not converged"]
+
+
+def test_a_figure_of_all_architectures_grows_with_its_legend():
+    figure = capacity.figure(capacity.table(frame(*(run(name, FAIR) for name in mixers.names()))))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) > 20
+    inside, whole = legend.get_window_extent(), figure.bbox
+    assert whole.y0 <= inside.y0 and inside.y1 <= whole.y1 and inside.x1 <= whole.x1
+    (width, height), (few, low) = figure.get_size_inches(), capacity.figure(capacity.table(FRAME)).get_size_inches()
+    assert width == few and height > low
+
+
+def test_what_grows_and_ends_at_the_same_height_has_one_name():
+    ax = capacity.figure(capacity.table(frame(*(run(m, ALL) for m in ("attention", "sparse_attention"))))).axes[0]
+    assert "Attention and sparse attention, state grows" in [text.get_text() for text in ax.texts]
 
 
 def test_without_several_numbers_of_pairs_there_is_nothing_to_draw():
