@@ -60,7 +60,7 @@ def evaluate_weights(weights: Weights, config: RunConfig, device: torch.device) 
     model, loaded = load_weights(weights.path, device, weights.config)
     started_at = now()
     with with_threads(min(loaded.result.provenance.threads, torch.get_num_threads())):
-        settings = evaluate(model, build_test(config.data), config.train, device)
+        settings = evaluate(model, build_test(config.data), config.train, device).accuracy
         made = provenance(device, started_at)
     return Evaluation(
         run_id=loaded.config.run_id,

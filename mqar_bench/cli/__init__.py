@@ -6,6 +6,7 @@ from mqar_bench.cli import (  # noqa: F401
     compare,
     doctor,
     evaluate,
+    language,
     look,
     perf,
     report,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 import sys
 from collections import defaultdict
@@ -49,8 +50,9 @@ def print_frame(frame: pd.DataFrame, columns: list[str] | None = None) -> None:
 def print_summary(summary: Summary, store: Store) -> None:
     """The best learning rate and its accuracy for every mixer and state size, then the counts, and what is not done.
 
-    As in the figures, models of one mixer and state size compete where their data are the same, on what guides
-    training; accuracies are means over seeds.
+    Where a task keeps the loss there is the perplexity on each test setting, too. As in the figures, models of one
+    mixer and state size compete where their data are the same, on what guides training; accuracies are means over
+    seeds, perplexities their geometric means.
     """
     points: dict[tuple[str, str, int], dict[tuple[str, float], list[RunResult]]] = defaultdict(
         lambda: defaultdict(list)
@@ -59,13 +61,18 @@ def print_summary(summary: Summary, store: Store) -> None:
         config = result.config
         rival = config.variant, config.train.learning_rate
         points[config.data_name, config.mixer, result.state_size or 0][rival].append(result)
-    rows = []
+    rows, perplexities = [], []
     for (data, mixer, state_size), rivals in sorted(points.items()):
         (_, rate), best = max(rivals.items(), key=lambda rival: _mean([_guide(result) for result in rival[1]]))
         accuracies = [result.accuracy or 0.0 for result in best]
         runs = sum(len(each) for each in rivals.values())
+        lost = {name: _mean([result.losses[name] for result in best]) for name in best[0].losses}
+        perplexities.append({f"perplexity {name}": f"{math.exp(loss):.4g}" for name, loss in lost.items()})
         rows.append([data, mixer, str(state_size), f"{rate:g}", f"{_mean(accuracies):.3f}", str(runs)])
     header = ["data", "mixer", "state size", "best learning rate", "accuracy", "runs"]
+    more = list(dict.fromkeys(name for each in perplexities for name in each))
+    header += more
+    rows = [row + [each.get(name, "") for name in more] for row, each in zip(rows, perplexities, strict=True)]
     if rows:
         first = 1 if len({data for data, *_ in rows}) == 1 else 0
         print_table(header[first:], [row[first:] for row in rows], header[2:])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from datetime import UTC, datetime
 from typing import Literal
 
 import torch
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from mqar_bench.basics.frozen import Frozen
 from mqar_bench.basics.machine.hardware import device_name
@@ -80,8 +81,9 @@ class RunResult(Frozen):
     """The record of a run. Sizes are elements per sequence; seconds are wall time, over all pieces of the run.
 
     ``resumed`` is how often training went on from a checkpoint, ``retries`` has a line for every attempt that was
-    lost. ``curve`` is missing where a run failed, and in records of before there was one. A failed run is ``lost``
-    where it did not fail itself: its process or machine died.
+    lost. ``losses`` are mean cross-entropies in nats, of the test settings whose task keeps them. ``curve`` is missing
+    where a run failed, and in records of before there was one. A failed run is ``lost`` where it did not fail itself:
+    its process or machine died.
     """
 
     schema_version: Literal[4] = 4
@@ -93,6 +95,7 @@ class RunResult(Frozen):
     curve: Curve | None = None
     accuracy: float | None = None
     settings: dict[str, float] = {}
+    losses: dict[str, float] = Field({}, exclude_if=lambda losses: not losses)
     state_size: int | None = None
     active_state_size: int | None = None
     num_parameters: int | None = None
@@ -119,6 +122,7 @@ class RunResult(Frozen):
         if capacity := find_capacity(accuracy_by_pairs(self.config, self.settings)):
             bound = {"above": "at least ", "below": "at most ", "": ""}[capacity.censored]
             rows.append(("capacity", f"{bound}{capacity.pairs:.4g} pairs at {RECALLED}"))
+        rows += [(f"perplexity of {name}", f"{math.exp(loss):.4g}") for name, loss in self.losses.items()]
         if self.state_size is not None:
             rows.append(("state", f"{self.state_size:,} elements"))
         return [*rows, ("time", f"{self.seconds:.1f} s")]

@@ -39,9 +39,10 @@ LAST = 0.2
 def to_frame(results: Iterable[RunResult], curves: bool = False) -> pd.DataFrame:
     """One row a run, in the order given.
 
-    Columns: ``LEADING``; ``accuracy/<setting>``, the accuracy on each test setting; the options of the mixers as the
-    config gives them; ``TRAILING``. Options of the last mixer, the one under test, are ``option.<name>``, those of a
-    mixer below it ``option.<i>.<name>``, with ``i`` its place in the stack, from 0.
+    Columns: ``LEADING``; ``accuracy/<setting>``, the accuracy on each test setting, and ``loss/<setting>``, the mean
+    cross-entropy in nats, where the task keeps it; the options of the mixers as the config gives them; ``TRAILING``.
+    Options of the last mixer, the one under test, are ``option.<name>``, those of a mixer below it
+    ``option.<i>.<name>``, with ``i`` its place in the stack, from 0.
 
     ``stack`` has the mixers' names from below, with spaces between; they are cycled over the layers. Runs that differ
     in nothing but learning rate, seeds and device are of one ``variant``; ``data`` names what they were trained and
@@ -70,7 +71,7 @@ def to_frame(results: Iterable[RunResult], curves: bool = False) -> pd.DataFrame
 def from_rows(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The table of rows as ``to_row`` makes them, without curves; what a row lacks is missing."""
     varying = list(dict.fromkeys(name for row in rows for name in row if name not in LEADING + TRAILING))
-    settings = [name for name in varying if name.startswith("accuracy/")]
+    settings = [name for name in varying if name.startswith(("accuracy/", "loss/"))]
     options = sorted(name for name in varying if name.startswith("option."))
     frame = pd.DataFrame(rows, columns=[*LEADING, *settings, *options, *TRAILING])
     kinds = {**dict.fromkeys(_GAPPED, "Int64"), **dict.fromkeys(_NUMBERS, "float64")}
@@ -118,6 +119,7 @@ def to_row(result: RunResult) -> dict[str, Any]:
         "vocab_size": config.model.vocab_size,
         "batch_size": config.train.batch_size,
         **{f"accuracy/{name}": value for name, value in result.settings.items()},
+        **{f"loss/{name}": value for name, value in result.losses.items()},
         **_options(config),
         "device": result.provenance.device,
         "threads": result.provenance.threads,

@@ -37,13 +37,17 @@ class Task(Frozen, ABC):
     ``input_seq_len`` (L). List the class in ``mqar_bench.tasks.AnyTask``, and everything else knows it.
 
     A class outside this package needs no listing and has no field ``name``: it goes by its dotted path
-    (``mqar_bench.tasks.own``), also where it is derived from a task of ours.
+    (``mqar_bench.tasks.own``), also where it is derived from a task of ours. So does one of this package with
+    ``by_path``, whose examples need more than a seed.
     """
 
     name: str
 
-    #: Whether the class is none of this package's.
+    #: Whether the class goes by its dotted path: it is none of this package's, or says so.
     own: ClassVar[bool] = False
+    by_path: ClassVar[bool] = False
+    #: Whether records keep the loss on it, as accuracy does not say all.
+    keeps_loss: ClassVar[bool] = False
     #: What ``build`` takes as its sampler.
     samplers: ClassVar[tuple[Sampler, ...]] = ("fast",)
     #: Of the numbers that describe a setting, those by which ``Segment.slices`` groups.
@@ -63,7 +67,7 @@ class Task(Frozen, ABC):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+        if cls.by_path or cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
             _name_by_path(cls)
 
     @model_validator(mode="after")

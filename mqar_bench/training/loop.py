@@ -21,7 +21,7 @@ from mqar_bench.training.optimization import (
     set_learning_rate,
     training_loss,
 )
-from mqar_bench.training.scoring import evaluate
+from mqar_bench.training.scoring import Scores, evaluate
 from mqar_bench.training.session import Company, Measured, Progress, Session
 
 
@@ -114,17 +114,16 @@ def fit(
                 optimizer.step()
                 session.end_step(batch.tokens.numel(), value)
             tally.lap(training=True)
-            session.end_epoch(evaluate(model, data, settings, device, session.between_batches(), guides=True))
-        tested = tally.epochs[-1].settings
-        if config.data.validation:
+            scores = evaluate(model, data, settings, device, session.between_batches(), guides=True)
+            session.end_epoch(scores.accuracy)
+        tested = Scores(tally.epochs[-1].settings, {})
+        if config.data.validation or any(task.keeps_loss for task in config.data.test):
             tested = evaluate(model, data, settings, device, session.between_batches())
             tally.lap()
     return model, _record(config, model, tally, device, tested)
 
 
-def _record(
-    config: RunConfig, model: LanguageModel, tally: Tally, device: torch.device, tested: dict[str, float]
-) -> RunResult:
+def _record(config: RunConfig, model: LanguageModel, tally: Tally, device: torch.device, tested: Scores) -> RunResult:
     """What a finished run leaves behind."""
     return RunResult(
         run_id=config.run_id,
@@ -133,8 +132,9 @@ def _record(
         provenance=provenance(device, tally.started_at),
         epochs=tuple(tally.epochs),
         curve=tally.windows.curve(),
-        accuracy=sum(tested.values()) / len(tested),
-        settings=tested,
+        accuracy=sum(tested.accuracy.values()) / len(tested.accuracy),
+        settings=tested.accuracy,
+        losses=tested.loss,
         state_size=model.state_size(config.sequence_length),
         active_state_size=model.active_state_size(config.sequence_length),
         num_parameters=count_parameters(model),

@@ -64,7 +64,7 @@ def same(a, b):
 def test_fit_gives_the_model_that_the_record_scores(trained):
     model, result = trained
     assert not model.training
-    assert evaluate(model, build_data(CONFIG.data), CONFIG.train, torch.device("cpu")) == result.settings
+    assert evaluate(model, build_data(CONFIG.data), CONFIG.train, torch.device("cpu")).accuracy == result.settings
     assert run(CONFIG).epochs == result.epochs
 
 

@@ -13,6 +13,7 @@ from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, Tra
 from mqar_bench.launching import launch
 from mqar_bench.records.store import Store
 from mqar_bench.tasks import MQARConfig
+from tests.text.words import write_text
 
 ROOT = Path(__file__).parents[2]
 #: Print something else than text for people: a Python file.
@@ -59,6 +60,7 @@ def cli(trained, tmp_path, monkeypatch):
     Path("configs").mkdir()
     Path("configs/0.json").write_text(RUN.model_dump_json())
     Path("mine.py").write_text(SWEEP)
+    write_text(Path("text.txt"), words=6000)
 
     def call(words, code=0):
         result = CliRunner().invoke(app, [*words.split(), "--json"])
@@ -72,6 +74,10 @@ CASES = [
     ("sweep mine.py --dry-run", lambda v: [run["status"] for run in v] == [None]),
     (
         "sweep mine.py --executor inline --results new",
+        lambda v: (v["exit_code"], [run["outcome"] for run in v["runs"]]) == (0, ["done"]),
+    ),
+    (
+        "language text.txt --scale smoke --vocab-size 300 --mixer attention --executor inline --results new",
         lambda v: (v["exit_code"], [run["outcome"] for run in v["runs"]]) == (0, ["done"]),
     ),
     (f"run --from-record {RUN.run_id}", lambda v: v["run_id"] == RUN.run_id and v["status"] == "done"),

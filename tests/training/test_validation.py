@@ -7,6 +7,7 @@ from mqar_bench.config import DataConfig
 from mqar_bench.tasks import MQARConfig
 from mqar_bench.training import loop
 from mqar_bench.training.data import build_data
+from mqar_bench.training.scoring import Scores
 from mqar_bench.training.session import Stopped
 from tests.training.pieces import TASK, finish, place, small, stop_at, stopped
 
@@ -52,7 +53,7 @@ def test_no_segment_is_drawn_twice():
 
 
 def test_early_stopping_looks_at_the_validation_settings(monkeypatch):
-    accuracies = iter([{"v": 0.5}, {"t": 0.1}])
+    accuracies = iter([Scores({"v": 0.5}, {}), Scores({"t": 0.1}, {})])
     monkeypatch.setattr(loop, "evaluate", lambda *_, guides=False: next(accuracies))
     record = loop.run(validated(early_stopping_threshold=0.4))
     assert len(record.epochs) == 1 and record.accuracy == 0.1

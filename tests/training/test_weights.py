@@ -108,7 +108,7 @@ def test_a_trained_model_comes_back(name, tmp_path):
     tokens = build_test(config.data).test[0].inputs
     logits = back(tokens)
     assert torch.equal(logits, model(tokens)) and (logits.shape, logits.dtype) == ((16, 16, 64), torch.float32)
-    assert evaluate(back, build_test(config.data), config.train, torch.device("cpu")) == result.settings
+    assert evaluate(back, build_test(config.data), config.train, torch.device("cpu")).accuracy == result.settings
 
 
 def test_what_shares_memory_is_written_under_each_name_and_shared_again(mine, tmp_path):

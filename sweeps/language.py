@@ -1,0 +1,101 @@
+"""Language models of every architecture on one corpus: perplexity, and how much of it is recall.
+
+The model is ``fig3``'s pair of layers, a short convolution and the mixer under test, twice and with MLPs. What is
+scored is the next token: of the whole text, of the tokens that end a pair which the window has had before (hits), of
+the hits that training can hardly have taught, and of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from mqar_bench.basics.errors import UsageError, hint
+from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.text import Corpus, Text
+from mqar_bench.text.task import Scored
+from sweeps import fig3
+from sweeps.protocols import CONV
+
+SLICES: tuple[Scored, ...] = ("all", "hits", "rare_hits", "rest")
+
+
+class Size(NamedTuple):
+    """What a scale is made of: the model, tokens in a window, windows a step, steps an epoch, epochs; windows scored
+    every epoch and at the end; learning rates."""
+
+    d_model: int
+    n_layers: int
+    length: int
+    batch: int
+    steps: int
+    epochs: int
+    validation: int
+    test: int
+    rates: tuple[float, ...]
+
+
+SIZES = {
+    "smoke": Size(16, 2, 32, 4, 2, 2, 4, 4, (1e-2,)),
+    "laptop": Size(128, 4, 256, 16, 75, 10, 64, 192, (1e-3, 3e-3)),
+}
+SCALES = tuple(SIZES)
+
+
+def configs(scale: str, corpus: Corpus, only: Collection[str] = ()) -> list[RunConfig]:
+    """The runs on a corpus: every architecture of ``fig3`` at its largest state of that scale, at each learning rate.
+
+    Args:
+        scale: one of ``SCALES``.
+        corpus: the text.
+        only: of these mixers; default all.
+
+    Raises:
+        UsageError: the corpus is too short, or there is no such mixer or scale.
+    """
+    if scale not in SIZES:
+        raise UsageError(f"no scale {scale!r} of language{hint(scale, SCALES)}")
+    size = SIZES[scale]
+    for split, windows in (("validation", size.validation), ("test", size.test)):
+        if (have := (corpus.tokens[split] - 1) // size.length) < windows:
+            raise UsageError(
+                f"scale {scale!r} scores {windows} windows of {size.length} tokens of the {split} text, which has "
+                f"{have}: take more text, or a smaller scale"
+            )
+    specs = {
+        name: MixerSpec(name=name, options=fig3.SMOKE_OPTIONS.get(name, {}) if scale == "smoke" else sizes[-1][1])
+        for name, sizes in fig3.LAPTOP_MODELS.items()
+    }
+    for name in only:
+        if name not in specs:
+            raise UsageError(f"no mixer {name!r} in the sweep language{hint(name, specs)}")
+    return [
+        _run(scale, size, corpus, spec, rate)
+        for spec in specs.values()
+        if not only or spec.name in only
+        for rate in size.rates
+    ]
+
+
+def _run(scale: str, size: Size, corpus: Corpus, spec: MixerSpec, rate: float) -> RunConfig:
+    one = {
+        "corpus": corpus.folder, "digest": corpus.digest, "vocab_size": corpus.vocab_size, "input_seq_len": size.length,
+    }  # fmt: skip
+    return RunConfig(
+        sweep="language",
+        scale=scale,
+        data=DataConfig(
+            train=(Text(num_examples=size.batch * size.steps, **one),),
+            validation=(Text(split="validation", num_examples=size.validation, **one),),
+            test=tuple(Text(split="test", num_examples=size.test, scored=scored, **one) for scored in SLICES),
+            fresh=True,
+        ),
+        model=ModelConfig(
+            vocab_size=corpus.vocab_size, d_model=size.d_model, n_layers=size.n_layers, mixers=(CONV, spec),
+            state_mixer="mlp",
+        ),
+        train=TrainConfig(
+            max_epochs=size.epochs, batch_size=size.batch, learning_rate=rate, schedule="cosine_step",
+            warmup_fraction=0.1, grad_clip=1.0, early_stopping_threshold=None,
+        ),
+    )  # fmt: skip
