@@ -1,0 +1,129 @@
+"""One block of the language model: a sequence mixer and a SwiGLU MLP, each behind a norm."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+import mixers
+from mixers.base import State
+from mixers.layers import RMSNorm
+from mqar_bench.basics.errors import UsageError
+from mqar_bench.language.config import RecallConfig
+from mqar_bench.training.model import auxiliary_losses
+
+
+class SwiGLU(nn.Module):
+    """``down_proj(act(gate_proj(x)) * up_proj(x))``; names as in fla's GatedMLP.
+
+    Source: Shazeer 2020, arXiv 2002.05202.
+    """
+
+    def __init__(self, hidden_size: int, intermediate_size: int, hidden_act: str) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
+        self.act = F.silu if hidden_act in ("swish", "silu") else ACT2FN[hidden_act]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+
+
+class RecallLayer(GradientCheckpointingLayer):  # type: ignore[misc]
+    """``x + attn(attn_norm(x))``, then ``x + mlp(mlp_norm(x))``; names as in fla's blocks."""
+
+    def __init__(self, config: RecallConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.config, self.layer_idx = config, layer_idx
+        self.attn_norm = RMSNorm(config.hidden_size, config.norm_eps)
+        self.outlined = torch.get_default_device().type == "meta"
+        self.attn = self._build()
+        self.mlp_norm: RMSNorm | None = None
+        self.mlp: SwiGLU | None = None
+        if config.intermediate_size:
+            self.mlp_norm = RMSNorm(config.hidden_size, config.norm_eps)
+            self.mlp = SwiGLU(config.hidden_size, config.intermediate_size, config.hidden_act)
+        #: What loading makes of parameters anew, and so loses.
+        self.marks = {
+            name: (p.requires_grad, getattr(p, "_no_weight_decay", False)) for name, p in self.attn.named_parameters()
+        }
+        #: Names of parameters that the mixer shares within itself, and the first name of each.
+        first = {p: name for name, p in self.attn.named_parameters()}
+        every = dict(self.attn.named_parameters(remove_duplicate=False))
+        self.shared = {name: first[p] for name, p in every.items() if first[p] != name}
+        for module in self.attn.modules():
+            module._is_hf_initialized = True  # type: ignore[assignment]  # transformers draws its weights no more
+
+    def _build(self) -> nn.Module:
+        spec = self.config.mixer(self.layer_idx)
+        make = lambda: mixers.build(spec.name, self.config.hidden_size, self.layer_idx, **spec.options)  # noqa: E731
+        try:
+            return cast(nn.Module, make())
+        except (RuntimeError, TypeError):
+            if not self.outlined:
+                raise
+            with torch.device("cpu"):  # its constructor looks into its tensors
+                return cast(nn.Module, make())
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """After loading: what the file has not, a mixer's buffers above all, as the mixer comes with it, and the marks
+        on parameters. Does nothing to a mixer that was not made without memory, nor before it has some."""
+        tensors = {**dict(self.attn.named_parameters()), **dict(self.attn.named_buffers())}
+        tensors = {name: t for name, t in tensors.items() if name not in self.shared}  # transformers ties them later
+        for name, (learns, spared) in self.marks.items():
+            tensors[name].requires_grad_(learns)
+            if spared:
+                tensors[name]._no_weight_decay = True  # type: ignore[attr-defined]
+        if not self.outlined or any(t.is_meta for t in tensors.values()):
+            return
+        missing = [name for name, t in tensors.items() if not getattr(t, "_is_hf_initialized", False)]
+        if not missing:
+            return
+        drawn = any(name in self.marks for name in missing)
+        with torch.device("cpu"), torch.random.fork_rng(devices=[], enabled=not drawn):
+            fresh = self._build()
+        values = {**dict(fresh.named_parameters()), **dict(fresh.named_buffers())}
+        for name in missing:
+            tensors[name].copy_(values[name])
+
+    def forward(
+        self, hidden: Tensor, state: State | None = None, keep_state: bool = False
+    ) -> tuple[Tensor, State | None, Tensor | None]:
+        """Run the block.
+
+        Args:
+            hidden: ``[B, T, hidden_size]``.
+            state: the mixer's, after the tokens before; None: there are none.
+            keep_state: return the state after these tokens.
+
+        Returns:
+            ``[B, T, hidden_size]``; the state, or None; what the mixer adds to the training loss, or None.
+        """
+        x = self.attn_norm(hidden)
+        extra: Tensor | None = None
+        if keep_state or state is not None:
+            y, state = self._carry(x, state)
+        else:
+            y = self.attn(x)
+            losses = auxiliary_losses(self.attn)
+            extra = sum(losses[1:], losses[0]) if losses else None
+        hidden = hidden + y
+        if self.mlp is not None and self.mlp_norm is not None:
+            hidden = hidden + self.mlp(self.mlp_norm(hidden))
+        return hidden, state, extra
+
+    def _carry(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        mixer: Any = self.attn
+        if state is not None and x.shape[1] == 1:
+            y, state = mixer.step(x[:, 0], state)
+            return y.unsqueeze(1), state
+        if not hasattr(mixer, "prefill"):
+            raise UsageError(f"mixer {self.config.mixer(self.layer_idx).name!r} has no prefill: give use_cache=False")
+        return cast(tuple[Tensor, State], mixer.prefill(x, state))
