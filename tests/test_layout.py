@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "mqar_bench"
 #: From what stands on nothing to what sees everything.
 ORDER = (
-    "basics", "tasks", "text", "config", "records", "training", "contract", "analysis", "tracking", "launching",
-    "zoology", "perf", "doctor", "cli",
+    "basics", "tasks", "text", "config", "records", "training", "contract", "analysis", "language", "tracking",
+    "launching", "zoology", "perf", "doctor", "cli",
 )  # fmt: skip
 FILES = {".".join(("mqar_bench", *p.relative_to(ROOT).with_suffix("").parts)): p for p in ROOT.rglob("*.py")}
 MODULES = {name.removesuffix(".__init__"): path for name, path in FILES.items()}

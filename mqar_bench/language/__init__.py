@@ -11,8 +11,8 @@
 | decode with it | its ``generate``, on a ``StateCache`` of the mixers' states |
 | train it with transformers' ``Trainer`` | ``TellProgress``, for mixers with a schedule of their own |
 
-Importing this registers the model type ``recall`` with ``AutoConfig``, ``AutoModel`` and ``AutoModelForCausalLM``. Nothing
-else of the package needs transformers.
+Importing this registers the model type ``recall`` with ``AutoConfig``, ``AutoModel`` and ``AutoModelForCausalLM``.
+Nothing else of the package needs transformers.
 """
 
 try:

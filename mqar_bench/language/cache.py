@@ -33,7 +33,7 @@ class Group:
 
 
 @dataclass(repr=False)
-class StateCache(Cache):  # type: ignore[misc]
+class StateCache(Cache):
     """The states of all layers after the tokens so far, each batch row's without its padding.
 
     Rows with the same number of real tokens are kept together, as states may have tensors that grow by the token. A

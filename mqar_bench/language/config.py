@@ -19,13 +19,13 @@ from mqar_bench.config import MixerSpec
 #: The width of an MLP is rounded up to a multiple of so much, as in fla.
 MLP_MULTIPLE = 256
 #: What transformers itself hands to a config beside the fields of its base class.
-_OF_TRANSFORMERS = frozenset(
-    "attn_implementation auto_map experts_implementation gradient_checkpointing model_type name_or_path num_labels "
-    "output_attentions per_layer_config quantization_config torch_dtype".split()
-)
+_OF_TRANSFORMERS = (
+    "attn_implementation", "auto_map", "experts_implementation", "gradient_checkpointing", "model_type", "name_or_path",
+    "num_labels", "output_attentions", "per_layer_config", "quantization_config", "torch_dtype",
+)  # fmt: skip
 
 
-class RecallConfig(PreTrainedConfig):  # type: ignore[misc]
+class RecallConfig(PreTrainedConfig):
     """A language model of pre-norm blocks: RMSNorm and a sequence mixer, RMSNorm and a SwiGLU MLP.
 
     Fields are called as in fla's configs, and their defaults are its, but for tied embeddings. A mixer or option that
@@ -118,7 +118,7 @@ class RecallConfig(PreTrainedConfig):  # type: ignore[misc]
 
 
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
-    known = {field.name for field in dataclasses.fields(PreTrainedConfig)} | _OF_TRANSFORMERS
+    known = {*_OF_TRANSFORMERS, *(field.name for field in dataclasses.fields(PreTrainedConfig))}
     for name in given:
         if name not in known and not name.startswith("_"):
             own = [n for n in RecallConfig.__init__.__annotations__ if n not in ("kwargs", "return")]
@@ -143,7 +143,9 @@ def _read_spec(place: int, entry: Mapping[str, Any] | MixerSpec) -> MixerSpec:
     try:
         return MixerSpec(**entry)
     except ValidationError as error:
-        raise UsageError(f"mixers.{place}: {one_line(error.errors()[0]['msg'])}") from None
+        raise UsageError(
+            f"mixers.{place}: {one_line(error.errors()[0]['msg'].removeprefix('Value error, '))}"
+        ) from None
 
 
 def _check_specs(specs: Sequence[MixerSpec], hidden_size: int, num_hidden_layers: int) -> None:

@@ -35,7 +35,7 @@ class SwiGLU(nn.Module):
         return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
 
 
-class RecallLayer(GradientCheckpointingLayer):  # type: ignore[misc]
+class RecallLayer(GradientCheckpointingLayer):
     """``x + attn(attn_norm(x))``, then ``x + mlp(mlp_norm(x))``; names as in fla's blocks."""
 
     def __init__(self, config: RecallConfig, layer_idx: int) -> None:
@@ -58,18 +58,18 @@ class RecallLayer(GradientCheckpointingLayer):  # type: ignore[misc]
         every = dict(self.attn.named_parameters(remove_duplicate=False))
         self.shared = {name: first[p] for name, p in every.items() if first[p] != name}
         for module in self.attn.modules():
-            module._is_hf_initialized = True  # type: ignore[assignment]  # transformers draws its weights no more
+            module._is_hf_initialized = True  # type: ignore[assignment]  # transformers leaves its weights alone
 
     def _build(self) -> nn.Module:
         spec = self.config.mixer(self.layer_idx)
-        make = lambda: mixers.build(spec.name, self.config.hidden_size, self.layer_idx, **spec.options)  # noqa: E731
         try:
-            return cast(nn.Module, make())
+            mixer: nn.Module = mixers.build(spec.name, self.config.hidden_size, self.layer_idx, **spec.options)
+            return mixer
         except (RuntimeError, TypeError):
-            if not self.outlined:
+            if torch.get_default_device().type != "meta":
                 raise
             with torch.device("cpu"):  # its constructor looks into its tensors
-                return cast(nn.Module, make())
+                return self._build()
 
     @torch.no_grad()
     def restore(self) -> None:

@@ -23,20 +23,20 @@ from mqar_bench.language.padding import Part, read_mask, split
 
 
 @dataclass
-class RecallModelOutput(BaseModelOutputWithPast):  # type: ignore[misc]
+class RecallModelOutput(BaseModelOutputWithPast):
     """transformers' output, with ``aux_loss``: what the mixers add to the training loss, a scalar or None."""
 
     aux_loss: Tensor | None = None
 
 
 @dataclass
-class RecallOutput(CausalLMOutputWithPast):  # type: ignore[misc]
+class RecallOutput(CausalLMOutputWithPast):
     """transformers' output, with ``aux_loss``: what the mixers add to the training loss, a scalar or None."""
 
     aux_loss: Tensor | None = None
 
 
-class RecallPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
+class RecallPreTrainedModel(PreTrainedModel):
     """What the model with and without a head share: how weights begin and are loaded, and what the mixers are told."""
 
     config_class = RecallConfig
@@ -55,19 +55,22 @@ class RecallPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
     def _recall_layers(self) -> Iterator[RecallLayer]:
         return (module for module in self.modules() if isinstance(module, RecallLayer))
 
+    def _mixers(self) -> Iterator[Any]:
+        return (layer.attn for layer in self._recall_layers())
+
     def set_training_progress(self, progress: float) -> None:
         """Tell the mixers which fraction (0 to 1) of training is done, for those with a schedule of their own."""
-        for layer in self._recall_layers():
-            if hasattr(layer.attn, "set_training_progress"):  # a mixer from elsewhere need not have it
-                layer.attn.set_training_progress(progress)
+        for mixer in self._mixers():
+            if hasattr(mixer, "set_training_progress"):  # one from elsewhere need not have it
+                mixer.set_training_progress(progress)
 
     def state_size(self, sequence_length: int) -> int:
         """Elements carried per sequence after ``sequence_length`` tokens, all layers."""
-        return sum(layer.attn.state_size(sequence_length) for layer in self._recall_layers())
+        return sum(mixer.state_size(sequence_length) for mixer in self._mixers())
 
     def active_state_size(self, sequence_length: int) -> int:
         """Elements of the state read or written per token, all layers."""
-        return sum(layer.attn.active_state_size(sequence_length) for layer in self._recall_layers())
+        return sum(mixer.active_state_size(sequence_length) for mixer in self._mixers())
 
 
 class RecallModel(RecallPreTrainedModel):
@@ -191,7 +194,7 @@ class RecallModel(RecallPreTrainedModel):
         return [*every, self.norm(x)], after if keep else None, sum(extras[1:], extras[0]) if extras else None
 
 
-class RecallForCausalLM(RecallPreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class RecallForCausalLM(RecallPreTrainedModel, GenerationMixin):
     """``RecallModel`` with a head, and ``generate``: greedy, sampling, beams, batches with left padding."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}

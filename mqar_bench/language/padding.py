@@ -1,9 +1,9 @@
 """Batches with padding, taken apart so that a state never sees any.
 
-A recurrent state has no way to skip a token, and a mask multiplied onto its inputs would still move positions, decay and
-convolutions. So the rows of a batch that have the same number of real tokens are run together, on those tokens alone,
-apart from the other rows: exact for every mixer and every place of the padding, at the price of as many smaller batches
-as there are different numbers of real tokens.
+A recurrent state has no way to skip a token, and a mask multiplied onto its inputs would still move positions, decay
+and convolutions. So the rows of a batch that have the same number of real tokens are run together, on those tokens
+alone, apart from the other rows: exact for every mixer and every place of the padding, at the price of as many smaller
+batches as there are different numbers of real tokens.
 """
 
 from __future__ import annotations

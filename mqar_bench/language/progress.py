@@ -7,10 +7,11 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
-class TellProgress(TrainerCallback):  # type: ignore[misc]
-    """Tells a model's mixers before every step which fraction of training is done: ``Trainer(callbacks=[TellProgress()])``.
+class TellProgress(TrainerCallback):
+    """Tells a model's mixers before every step which fraction of training is done.
 
-    RAM-Net, for one, then begins with more slots; without being told it trains with K throughout.
+    ``Trainer(.., callbacks=[TellProgress()])``. RAM-Net, for one, then begins with more slots; without being told it
+    trains with K throughout.
     """
 
     def on_step_begin(

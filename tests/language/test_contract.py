@@ -15,7 +15,7 @@ VOCAB = 23
 LENGTH = 9
 #: Real tokens of four sequences side by side: two with padding before them, one after, one between.
 MASK = torch.tensor([[0] * 3 + [1] * 6, [1] * 9, [1] * 4 + [0] * 5, [0, 1, 1, 0, 0, 1, 1, 1, 1]])
-#: The same with padding before the tokens alone, as decoding has it: two rows with as many tokens, one with a single one.
+#: With padding before the tokens alone, as decoding has it.
 LEFT = torch.tensor([[0] * 3 + [1] * 6, [1] * 9, [0] * 3 + [1] * 6, [0] * 6 + [1] * 3])
 
 
@@ -148,7 +148,9 @@ def test_checkpointing_changes_no_gradient_and_a_step_lowers_the_loss(name):
         assert model(tokens(), attention_mask=MASK, labels=tokens()).loss < loss
 
 
-@pytest.mark.skipif(not is_accelerate_available(), reason="transformers' Trainer needs accelerate, which is not installed")
+@pytest.mark.skipif(
+    not is_accelerate_available(), reason="transformers' Trainer needs accelerate, which is not installed"
+)
 def test_trainer_takes_a_step(name, tmp_path):
     model = make(name)
     before = copy.deepcopy(model.state_dict())
