@@ -160,7 +160,7 @@ class RecallModel(RecallPreTrainedModel):
         self, parts: list[Part], hidden: Tensor, cache: StateCache | None, every: bool
     ) -> tuple[Tensor, list[Tensor], list[Group], Tensor | None]:
         """The output, the input of every block if asked for, the groups of the cache, and the addition to the loss."""
-        empty = [torch.zeros_like(hidden) for _ in range(len(self.layers) * every + 1)]
+        whole: list[Tensor | None] = [None] * (len(self.layers) * every + 1)
         groups, extras, tokens = [], [], 0
         for part in parts:
             group = Group(part.rows)
@@ -170,28 +170,31 @@ class RecallModel(RecallPreTrainedModel):
                 group = source.take([place[row] for row in part.rows], part.rows)
             x = part.take(hidden)
             if x.shape[1]:
-                before, states, extra = self._run(x, group.states, cache is not None)
-                empty = [part.put(y, into) for y, into in zip(before if every else before[-1:], empty, strict=True)]
+                outputs, states, extra = self._run(x, group.states, cache is not None, every)
+                whole = [part.put(y, into, *hidden.shape[:2]) for y, into in zip(outputs, whole, strict=True)]
                 group = Group(group.rows, states)
                 tokens += x.shape[0] * x.shape[1]
                 if extra is not None:
                     extras.append(extra * (x.shape[0] * x.shape[1]))
             groups.append(group)
         total = sum(extras[1:], extras[0]) / tokens if extras else None
-        return empty[-1], empty[:-1], groups, total
+        final, *before = (torch.zeros_like(hidden) if y is None else y for y in reversed(whole))  # None: all is padding
+        return final, before[::-1], groups, total
 
     def _run(
-        self, x: Tensor, states: list[State] | None, keep: bool
+        self, x: Tensor, states: list[State] | None, keep: bool, every: bool
     ) -> tuple[list[Tensor], list[State] | None, Tensor | None]:
-        """``[rows, n, hidden_size]`` without padding: the input of every block and the output, states, addition."""
-        every, after, extras = [], [], []
+        """``[rows, n, hidden_size]`` without padding: the input of every block, if asked for, and the output; the
+        states; the addition to the loss."""
+        before, after, extras = [], [], []
         for i, layer in enumerate(self.layers):
-            every.append(x)
+            if every:
+                before.append(x)
             x, state, extra = layer(x, None if states is None else states[i], keep)
             after.append(state)
             if extra is not None and self.training:
                 extras.append(extra)
-        return [*every, self.norm(x)], after if keep else None, sum(extras[1:], extras[0]) if extras else None
+        return [*before, self.norm(x)], after if keep else None, sum(extras[1:], extras[0]) if extras else None
 
 
 class RecallForCausalLM(RecallPreTrainedModel, GenerationMixin):

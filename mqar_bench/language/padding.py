@@ -34,9 +34,13 @@ class Part(NamedTuple):
         """``[B, T, D]`` at the real tokens of these rows: ``[rows, n, D]``."""
         return x if self.columns is None else x[self._index(), self.columns]
 
-    def put(self, y: Tensor, into: Tensor) -> Tensor:
-        """``[rows, n, D]`` back to its places in ``[B, T, D]``, which is returned."""
-        return y if self.columns is None else into.index_put((self._index(), self.columns), y)
+    def put(self, y: Tensor, into: Tensor | None, batch: int, length: int) -> Tensor:
+        """``[rows, n, D]`` back to its places in ``[batch, length, D]``: in ``into``, or zeros where there is none."""
+        if self.columns is None:
+            return y
+        if into is None:
+            into = y.new_zeros(batch, length, y.shape[-1])
+        return into.index_put((self._index(), self.columns), y)
 
     def _index(self) -> Tensor:
         assert self.columns is not None

@@ -54,7 +54,8 @@ def preset(name: str, **fields: Any) -> RecallConfig:
     | ramnet-340m-paper | 340.7 | 340.8 | 0.09, or 0.03 % |
 
     ``ramnet-340m`` begins by this package's recipe, which has biases of addresses; ``ramnet-340m-paper`` is the paper's
-    design alone, with temperatures that learn. Table 2 does not say what the other 3,000 parameters or so of a block are.
+    design alone, with temperatures that learn. What the 3,000 parameters or so of a block are that it is short of, the
+    paper does not say.
 
     ``<kind>-small`` has width 256, heads in proportion and 6 blocks (Mamba2: 12, as it has no MLP).
 

@@ -85,10 +85,10 @@ def test_left_padded_prefill_then_token_by_token_equals_the_whole(model, alone):
 
 
 def test_generate_continues_each_row_as_if_it_were_alone(model):
-    batch = model.generate(tokens(), attention_mask=LEFT, max_new_tokens=3, do_sample=False)
+    batch = model.generate(tokens(), attention_mask=LEFT, max_new_tokens=2, do_sample=False)
     for i, real in enumerate(LEFT.bool()):
         prompt, written = tokens()[i][real][None], []
-        for _ in range(3):
+        for _ in range(2):
             with torch.no_grad():
                 written.append(int(model(prompt, use_cache=False).logits[0, -1].argmax()))
             prompt = torch.cat([prompt, torch.tensor([written[-1:]])], 1)
@@ -130,12 +130,13 @@ def test_a_mixer_keeps_the_values_that_it_begins_with(name, monkeypatch):
 
 def test_checkpointing_changes_no_gradient_and_a_step_lowers_the_loss(name):
     model = make(name).double().train()
+    batch = {"input_ids": tokens(2), "attention_mask": MASK[:2], "labels": tokens(2)}
     gradients = []
     for checkpointed in (False, True):
         if checkpointed:
             model.activation_checkpointing_enable()
         model.zero_grad()
-        loss = model(tokens(), attention_mask=MASK, labels=tokens()).loss
+        loss = model(**batch).loss
         loss.backward()
         gradients.append({key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys() == {k for k, p in model.named_parameters() if p.requires_grad}
@@ -145,7 +146,7 @@ def test_checkpointing_changes_no_gradient_and_a_step_lowers_the_loss(name):
         for p in model.parameters():
             if p.grad is not None:
                 p.sub_(1e-3 * p.grad)
-        assert model(tokens(), attention_mask=MASK, labels=tokens()).loss < loss
+        assert model(**batch).loss < loss
 
 
 @pytest.mark.skipif(
