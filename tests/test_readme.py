@@ -85,3 +85,10 @@ def test_a_study_in_python(folder, capsys):
     assert sorted(path.name for path in (folder / "figures").iterdir()) == ["curves.csv", "curves.pdf", "curves.png"]
     exec(compile(script, "my_study.py", "exec"), {})
     assert capsys.readouterr().err == ""  # all of it is done
+
+
+def test_a_language_model(folder, capsys):
+    (script,) = files(section("As language models")).values()
+    exec(compile(script, "my_language_model.py", "exec"), {})
+    rows = re.findall(r"\[([\d, ]+)\]", capsys.readouterr().out)
+    assert rows and all(len(row.split(",")) == 8 for row in rows)

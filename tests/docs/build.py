@@ -16,7 +16,10 @@ import pdoc
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "build" / "docs"
 #: What users import from.
-MODULES = ("mqar_bench", "mqar_bench.config", "mqar_bench.tasks", "mixers", "mixers.ramnet", "sweeps", "plots")
+MODULES = (
+    "mqar_bench", "mqar_bench.config", "mqar_bench.tasks", "mqar_bench.language", "mixers", "mixers.ramnet", "sweeps",
+    "plots",
+)  # fmt: skip
 
 
 def resolve(name: str) -> None:
