@@ -32,7 +32,7 @@ class Group:
         return Group(list(rows), [{name: _pick(t, places) for name, t in state.items()} for state in self.states])
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class StateCache(Cache):
     """The states of all layers after the tokens so far, each batch row's without its padding.
 

@@ -198,7 +198,11 @@ class RecallModel(RecallPreTrainedModel):
 
 
 class RecallForCausalLM(RecallPreTrainedModel, GenerationMixin):
-    """``RecallModel`` with a head, and ``generate``: greedy, sampling, beams, batches with left padding."""
+    """``RecallModel`` with a head, and ``generate``: greedy, sampling, beams, batches with left padding.
+
+    Loading keeps which parameters a mixer does not train or marks ``_no_weight_decay``. transformers' ``Trainer`` reads
+    only the first: to spare the others decay, give it an optimizer.
+    """
 
     _tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}
 

@@ -10,7 +10,7 @@ class Mean(nn.Module):
     def __init__(self, d_model, layer_idx=None, scale: float = 1.0):
         super().__init__()
         self.weight = nn.Parameter(torch.full((d_model,), scale))
-        self.total = float(self.weight.sum())
+        self.total = float(self.weight.detach().sum())
         self.register_buffer("offset", torch.linspace(0, 1, d_model), persistent=False)
 
     def forward(self, x):

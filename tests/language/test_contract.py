@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 from transformers.utils import is_accelerate_available
 
 import mixers
-from mqar_bench.language import RecallConfig, RecallForCausalLM
+from mqar_bench.language import RecallConfig, RecallForCausalLM, TellProgress
 from tests.mixers.test_contract import D_MODEL, VARIANTS
 
 VOCAB = 23
@@ -160,6 +160,6 @@ def test_trainer_takes_a_step(name, tmp_path):
         str(tmp_path), max_steps=1, per_device_train_batch_size=2, report_to=[], save_strategy="no", use_cpu=True,
         disable_tqdm=True, learning_rate=1e-2,
     )  # fmt: skip
-    result = Trainer(model, settings, train_dataset=rows).train()
+    result = Trainer(model, settings, train_dataset=rows, callbacks=[TellProgress()]).train()
     assert 0 < result.training_loss < 10
     assert any(not torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
