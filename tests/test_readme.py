@@ -88,7 +88,7 @@ def test_a_study_in_python(folder, capsys):
 
 
 def test_a_language_model(folder, capsys):
-    (script,) = files(section("As language models")).values()
+    (script,) = files(section("Language models")).values()
     exec(compile(script, "my_language_model.py", "exec"), {})
     rows = re.findall(r"\[([\d, ]+)\]", capsys.readouterr().out)
     assert rows and all(len(row.split(",")) == 8 for row in rows)

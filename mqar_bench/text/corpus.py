@@ -174,8 +174,10 @@ def _cut(text: str) -> dict[str, str]:
 
 
 def _train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
+    try:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    except ImportError:
+        raise UsageError("a corpus needs tokenizers: pip install 'mqar-bench[language]'") from None
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
