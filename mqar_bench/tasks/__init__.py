@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Discriminator, Tag, WrapSerializer, WrapValidator
 
+from mqar_bench.tasks.associative_recall import AssociativeRecallConfig
 from mqar_bench.tasks.associative_retrieval import AssociativeRetrievalConfig
 from mqar_bench.tasks.compositional import CompositionalConfig
 from mqar_bench.tasks.forgetting import ForgettingConfig
@@ -22,6 +23,7 @@ __all__ = [
     "TASKS",
     "UNKNOWN_TASK",
     "AnyTask",
+    "AssociativeRecallConfig",
     "AssociativeRetrievalConfig",
     "CompositionalConfig",
     "ForgettingConfig",
@@ -53,7 +55,8 @@ AnyTask = Annotated[
     | Annotated[CompositionalConfig, Tag("compositional")]
     | Annotated[StackedConfig, Tag("stacked")]
     | Annotated[JRTConfig, Tag("jrt")]
-    | Annotated[AssociativeRetrievalConfig, Tag("associative_retrieval")],
+    | Annotated[AssociativeRetrievalConfig, Tag("associative_retrieval")]
+    | Annotated[AssociativeRecallConfig, Tag("associative_recall")],
     Discriminator(_name_of, custom_error_type=UNKNOWN_TASK, custom_error_message="there is no task of this name"),
     WrapValidator(validate_task),
     WrapSerializer(serialize_task),

@@ -1,6 +1,6 @@
 """What the tasks in Zoology's layout share: a context, and then slots in some of which a key is queried."""
 
-# K - num_kv_pairs, S - slots, R - rows of one chunk, L - input_seq_len
+# K - num_kv_pairs, P - num_answers (queries), S - slots, R - rows of one chunk, L - input_seq_len
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mqar_bench.tasks.task import Task, check_counts
 
 
 class QueryTask(Task):
-    """A context of bindings, then slots of equal width; every key is queried once, in a slot of its own.
+    """A context of bindings, then slots of equal width; queries have a slot each, by default one for every key.
 
-    Key after key draws its slot among those still free, slot i with probability proportional to
+    Query after query draws its slot among those still free, slot i with probability proportional to
     ``(i + 1) ** (power_a - 1)``: most queries come early. With ``random_non_queries`` every unused position, which
     would hold 0, holds a token uniform on [0, vocab_size) instead.
 
@@ -39,10 +39,10 @@ class QueryTask(Task):
     power_a: float = 0.01
     random_non_queries: bool = True
 
-    #: Positions of a slot, the last of which is never used.
+    #: Positions of a slot; those behind a query's tokens are never used.
     slot_width: ClassVar[int] = 2
     slices: ClassVar[tuple[str, ...]] = ("num_kv_pairs", "input_seq_len")
-    #: The fewest positions that fit, ``context + slot_width * num_kv_pairs``, as a formula of fields.
+    #: The fewest positions that fit, ``context + slot_width * num_answers``, as a formula of fields.
     need: ClassVar[str]
 
     @property
@@ -63,7 +63,7 @@ class QueryTask(Task):
     def _check(self) -> QueryTask:
         check_counts(self, "vocab_size", "input_seq_len", "num_kv_pairs")
         self._check_own()
-        needed = self.context + self.slot_width * self.num_kv_pairs
+        needed = self.context + self.slot_width * self.num_answers
         if needed > self.input_seq_len:
             raise ValueError(
                 f"num_kv_pairs={self.num_kv_pairs} needs {self.need} = {needed} positions, "
@@ -87,8 +87,8 @@ class QueryTask(Task):
         """Refuse, with a ValueError, what the fields of a single task make impossible."""
 
     def _draw_gaps(self, rng: Rng, rows: int) -> Array:
-        """``[R, K]``: the slot of each pair's query."""
-        return successive(rng, rows, self.num_kv_pairs, slot_probabilities(self.slots, self.power_a))
+        """``[R, P]``: the slot of each query."""
+        return successive(rng, rows, self.num_answers, slot_probabilities(self.slots, self.power_a))
 
     def _fill(self, filler: Rng, tokens: Array, without: Array | None = None) -> None:
         """Give all positions what unused ones hold: no token of ``without`` ``[R, K]`` in its row."""
@@ -111,11 +111,11 @@ class QueryTask(Task):
         """Write the queries, and say where they end and what they ask for.
 
         Args:
-            gaps, values: ``[R, K]``, pair by pair: a query's slot and its answer.
-            keys: each ``[R, K]``, the tokens of a query in order.
+            gaps, values: ``[R, P]``, query by query: its slot and its answer.
+            keys: each ``[R, P]``, the tokens of a query in order.
 
         Returns:
-            positions and answers ``[R, K]``, in the order of the sequence.
+            positions and answers ``[R, P]``, in the order of the sequence.
         """
         positions = self.context + self.slot_width * gaps
         for i, key in enumerate(keys):

@@ -1,6 +1,6 @@
 """Data in the format of 2023: a function draws them, named with its arguments beside the sizes of the two sets.
 
-Facts are those of Zoology's commits c3fae54 (2023-12-11) and 4ca911f (2024-02-07).
+Facts are those of Zoology's commits c3fae54 (2023-12-11), 4ca911f and f83671a (2024-02-08).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from mqar_bench.config import DataConfig
-from mqar_bench.tasks import MQARConfig
+from mqar_bench.tasks import AssociativeRecallConfig, MQARConfig
 from mqar_bench.zoology import shim
 from mqar_bench.zoology.fields import Reader, Untranslatable
 
@@ -16,6 +16,10 @@ from mqar_bench.zoology.fields import Reader, Untranslatable
 SINGLE = {f"zoology.data.{module}.multiquery_ar" for module in ("associative_recall", "multiquery_ar")}
 #: Its arguments, with the defaults.
 ARGUMENTS = {"num_kv_pairs": 4, "train_power_a": 0.01, "test_power_a": 0.01, "random_non_queries": True}
+
+#: Few queries.
+RECALL = "zoology.data.associative_recall.associative_recall"
+RECALL_ARGUMENTS = {"num_kv_pairs": 4, "num_queries": 3, "random_non_queries": True}
 
 #: Several, one after another.
 SEGMENTS = "zoology.data.ar_extrapolate.ar_extrapolate"
@@ -32,19 +36,27 @@ def translate_2023(config: shim.DataConfig2023, reader: Reader) -> DataConfig:
     builder = reader.settle(config.builder, shim.FunctionConfig)
     if builder.name in SINGLE:
         return _single(config, builder.name, builder.kwargs, reader)
+    if builder.name == RECALL:
+        return _recall(config, builder.kwargs, reader)
     if builder.name == SEGMENTS:
         return _segments(config, builder.kwargs, reader)
     raise Untranslatable(f"data in the format of 2023 by {builder.name}")
 
 
-def _single(config: shim.DataConfig2023, name: str, given: dict[str, Any], reader: Reader) -> DataConfig:
+def _arguments(name: str, given: dict[str, Any], known: dict[str, Any], reader: Reader) -> dict[str, Any]:
+    """What a function that draws both sets is given, and the defaults of the file's own Zoology for the rest."""
     module, _, function = name.rpartition(".")
     theirs = reader.checkout.arguments(module, function)
     if "num_train_examples" not in (theirs or {}):  # newer than the file
         theirs = None
-    reader.refuse(function, {k: v for k, v in given.items() if k not in ARGUMENTS}, theirs, ARGUMENTS)
-    left_out = {k: v for k, v in ARGUMENTS.items() if k not in given}
-    values = ARGUMENTS | reader.defaults(function, left_out, theirs) | given
+    reader.refuse(function, {k: v for k, v in given.items() if k not in known}, theirs, known)
+    left_out = {k: v for k, v in known.items() if k not in given}
+    reader.note("the format of 2023: its examples were shuffled anew every epoch, here the order of the batches is")
+    return known | reader.defaults(function, left_out, theirs) | given
+
+
+def _single(config: shim.DataConfig2023, name: str, given: dict[str, Any], reader: Reader) -> DataConfig:
+    values = _arguments(name, given, ARGUMENTS, reader)
 
     def task(examples: int, power_a: float) -> MQARConfig:
         return MQARConfig(
@@ -56,9 +68,21 @@ def _single(config: shim.DataConfig2023, name: str, given: dict[str, Any], reade
             power_a=power_a,
         )
 
-    reader.note("the format of 2023: its examples were shuffled anew every epoch, here the order of the batches is")
     train = task(config.num_train_examples, values["train_power_a"])
     test = task(config.num_test_examples, values["test_power_a"])
+    return DataConfig(train=(train,), test=(test,), seed=config.seed, shuffle=True)
+
+
+def _recall(config: shim.DataConfig2023, given: dict[str, Any], reader: Reader) -> DataConfig:
+    values = _arguments(RECALL, given, RECALL_ARGUMENTS, reader)
+    reader.note("associative_recall: Zoology's labels lie one position before their queries, here at them")
+
+    def task(examples: int) -> AssociativeRecallConfig:
+        # The last position is cut off there.
+        sizes = {"input_seq_len": config.input_seq_len - 1, "num_examples": examples}
+        return AssociativeRecallConfig(vocab_size=config.vocab_size, **sizes, **values)
+
+    train, test = task(config.num_train_examples), task(config.num_test_examples)
     return DataConfig(train=(train,), test=(test,), seed=config.seed, shuffle=True)
 
 

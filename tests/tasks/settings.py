@@ -5,6 +5,7 @@ import torch
 
 from mqar_bench.tasks import (
     TASKS,
+    AssociativeRecallConfig,
     AssociativeRetrievalConfig,
     CompositionalConfig,
     ForgettingConfig,
@@ -52,6 +53,12 @@ SETTINGS: dict[str, list[Task]] = {
         AssociativeRetrievalConfig(num_examples=3, num_kv_pairs=1, num_symbols=2, mode="rewrite"),
         AssociativeRetrievalConfig(num_examples=200, num_kv_pairs=50, mode="rewrite"),
         AssociativeRetrievalConfig(num_examples=40, num_kv_pairs=9, num_symbols=3, key_size=2, mode="rewrite"),
+    ],
+    "associative_recall": [
+        AssociativeRecallConfig(vocab_size=4, num_examples=3, input_seq_len=3, num_kv_pairs=1),
+        AssociativeRecallConfig(vocab_size=36, num_examples=40, input_seq_len=35, num_kv_pairs=15, num_queries=5),
+        AssociativeRecallConfig(num_examples=40, num_kv_pairs=8, num_queries=8),
+        AssociativeRecallConfig(num_examples=40, input_seq_len=63, power_a=0.01, random_non_queries=False),
     ],
 }
 ALL = [config for configs in SETTINGS.values() for config in configs]

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from mqar_bench.tasks import (
     TASKS,
+    AssociativeRecallConfig,
     AssociativeRetrievalConfig,
     CompositionalConfig,
     ForgettingConfig,
@@ -106,6 +107,14 @@ REFUSED = [
     (AssociativeRetrievalConfig, {"value_size": 0}, "value_size must be at least 1, got 0"),
     (AssociativeRetrievalConfig, {"value_size": 2**20}, "the examples have 11534367 tokens each"),
     (AssociativeRetrievalConfig, {"mode": "forget"}, "Input should be 'remember' or 'rewrite'"),
+    (AssociativeRecallConfig, {"num_queries": 9}, "num_queries=9 is more than there are keys: num_kv_pairs is 8"),
+    (AssociativeRecallConfig, {"num_queries": 0}, "num_queries must be at least 1, got 0"),
+    (
+        AssociativeRecallConfig,
+        {"num_kv_pairs": 32},
+        r"2 \* num_kv_pairs \+ num_queries = 65 positions, .* 64: 1 too few",
+    ),
+    (AssociativeRecallConfig, {"vocab_size": 64}, "input_seq_len=64 needs 65, but vocab_size is 64: 1 too few"),
     *((cls, {"num_examples": 0}, "num_examples must be at least 1, got 0") for cls in TASKS.values()),
     *((cls, {"num_examples": 10**9}, "num_examples must be at most 100000000") for cls in TASKS.values()),
 ]

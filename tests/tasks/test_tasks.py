@@ -25,6 +25,7 @@ from mqar_bench.config import DataConfig, RunConfig, setting_names
 from mqar_bench.tasks import (
     TASKS,
     AnyTask,
+    AssociativeRecallConfig,
     AssociativeRetrievalConfig,
     CompositionalConfig,
     ForgettingConfig,
@@ -40,7 +41,7 @@ from tests.tasks.settings import ALL, SETTINGS, arrays, every_setting, every_tas
 # ---- each answer, as one finds it who reads from left to right: row is what precedes a scored position, and itself
 
 
-def latest_pair(config: MQARConfig | ForgettingConfig | JRTConfig, row: list[int]) -> int:
+def latest_pair(config: MQARConfig | ForgettingConfig | JRTConfig | AssociativeRecallConfig, row: list[int]) -> int:
     bound = dict(zip(row[0 : config.context : 2], row[1 : config.context : 2], strict=True))
     return bound[row[-1]]
 
@@ -74,6 +75,7 @@ SOLVERS: dict[str, Any] = {
     "stacked": value_beside_the_key,
     "jrt": latest_pair,
     "associative_retrieval": next_symbol,
+    "associative_recall": latest_pair,
 }
 
 
@@ -172,6 +174,7 @@ BITS = {
     "stacked": "d7401a156ee17c9a",
     "jrt": "dc3f772ab5ce72bf",
     "associative_retrieval": "f19c37041d27521b",
+    "associative_recall": "a9361cbaaced67cc",
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mqar_bench.tasks import (
+    AssociativeRecallConfig,
     AssociativeRetrievalConfig,
     CompositionalConfig,
     ForgettingConfig,
@@ -87,6 +88,23 @@ def test_associative_retrieval_examples(mode: Any) -> None:
     assert_law(count_choices(rows, list(weights)), probabilities / probabilities.sum())
 
 
+def test_associative_recall_examples() -> None:
+    # Keys 1..3, values 4..7, both of two pairs asked for in 3 positions: 6 * 12 * 6 outcomes.
+    config = AssociativeRecallConfig(
+        vocab_size=8, num_examples=200_000, input_seq_len=7, num_kv_pairs=2, num_queries=2, random_non_queries=False
+    )
+    tokens = tokens_of(config, 11)
+    slots = (tokens[:, [0, 2]][:, :, None] == tokens[:, 4:][:, None, :]).argmax(axis=2)
+    rows = np.concatenate([tokens[:, :4], slots], axis=1)
+    outcomes = [
+        (k[0], v[0], k[1], v[1], *slot)
+        for k in permutations(range(1, 4), 2)
+        for v in permutations(range(4, 8), 2)
+        for slot in permutations(range(3), 2)
+    ]
+    assert_law(count_choices(rows, outcomes), uniform(len(outcomes)))
+
+
 # ---- parts of examples
 
 
@@ -124,6 +142,17 @@ def test_jrt_examples_follow_mqars_law() -> None:
     keys, values = list(permutations(range(1, 10), 2)), list(permutations(range(10, 21), 2))
     assert_law(count_choices(tokens[:, [0, 2]], keys), uniform(len(keys)))
     assert_law(count_choices(tokens[:, [1, 3]], values), uniform(len(values)))
+
+
+def test_one_query_is_for_any_key_at_any_place() -> None:
+    config = AssociativeRecallConfig(vocab_size=40, num_examples=50_000, input_seq_len=11, num_kv_pairs=4)
+    segment = config.build(12)
+    tokens, positions = tokens_of(config, 12), segment.positions.numpy().astype(np.int64)
+    asked = (tokens[:, 0:8:2] == np.take_along_axis(tokens, positions, axis=1)).argmax(axis=1)
+    rows = np.concatenate([asked[:, None], positions], axis=1)
+    assert_law(count_choices(rows, list(product(range(4), (8, 9, 10)))), uniform(12))
+    early = config.model_copy(update={"power_a": 0.01}).build(13).positions.numpy()[:, 0] - 8
+    assert_law(np.bincount(early, minlength=3), slot_law(3, 0.01))
 
 
 def test_stacked_questions_come_in_any_order() -> None:

@@ -3,11 +3,12 @@
 import pytest
 
 from mqar_bench.basics.errors import UsageError
-from mqar_bench.tasks import MQARConfig
+from mqar_bench.tasks import AssociativeRecallConfig, MQARConfig
 from mqar_bench.zoology import load_experiment
 
 SIZES = "num_train_examples=96, num_test_examples=32, vocab_size=64, input_seq_len=16, batch_size=32"
 SINGLE = "zoology.data.associative_recall.multiquery_ar"
+RECALL = "zoology.data.associative_recall.associative_recall"
 NOTE = "the format of 2023: its examples were shuffled anew every epoch, here the order of the batches is"
 
 
@@ -49,6 +50,29 @@ def test_its_arguments_and_defaults(write):
     assert (run.data.seed, run.train.batch_size, run.train.test_batch_size) == (3, 8, 4)
 
 
+@pytest.mark.parametrize(
+    "given, ours",
+    [
+        ({}, {"num_kv_pairs": 4, "num_queries": 3}),
+        (
+            {"num_kv_pairs": 7, "num_queries": 1, "random_non_queries": False},
+            {"num_kv_pairs": 7, "num_queries": 1, "random_non_queries": False},
+        ),
+    ],
+    ids=["defaults", "a single query"],
+)
+def test_recall_of_few_keys(write, given, ours):
+    experiment = load_experiment(write(body(named(RECALL, **given))))
+    (run,) = experiment.configs
+    task = AssociativeRecallConfig(vocab_size=64, input_seq_len=15, num_examples=96, **ours)
+    assert run.data.train == (task,) and run.data.test == (task.model_copy(update={"num_examples": 32}),)
+    assert run.data.shuffle and experiment.refused == {}
+    assert experiment.notes == {
+        NOTE: 1,
+        "associative_recall: Zoology's labels lie one position before their queries, here at them": 1,
+    }
+
+
 def test_several_segments_are_in_order_and_every_key_is_asked_for(write):
     kwargs = "{'train_configs': [ARConfig(num_examples=9, num_kv_pairs=2, num_queries=1), ARConfig(input_seq_len=32)],"
     kwargs += "'test_configs': [ARConfig(num_kv_pairs=8, random_non_queries=False)]}"
@@ -67,6 +91,8 @@ def test_several_segments_are_in_order_and_every_key_is_asked_for(write):
 @pytest.mark.parametrize(
     "builder, sizes, reason",
     [
+        (named(RECALL, train_power_a=1.0), SIZES, "associative_recall with an option 'train_power_a', which it has"),
+        (named(RECALL, num_kv_pairs=8, num_queries=1), SIZES, "num_kv_pairs=8 needs 2 * num_kv_pairs + num_queries = "),
         (named("zoology.data.lego.lego", n_var=3), SIZES, "data in the format of 2023 by zoology.data.lego.lego"),
         ("None", SIZES, "data in the format of 2023 without a builder"),
         (named(num_queries=3), SIZES, "multiquery_ar with an option 'num_queries', which it has not; --ignore-unknown"),
@@ -74,7 +100,16 @@ def test_several_segments_are_in_order_and_every_key_is_asked_for(write):
         (named("zoology.data.ar_extrapolate.ar_extrapolate"), SIZES, "ar_extrapolate without a list of its train_conf"),
         (named(), SIZES + ", train_configs=[], test_configs=[]", "DataConfig with fields 'num_train_examples', 'num_t"),
     ],
-    ids=["other task", "none", "argument", "field", "no segments", "both formats"],
+    ids=[
+        "recall's argument",
+        "recall's sizes",
+        "other task",
+        "none",
+        "argument",
+        "field",
+        "no segments",
+        "both formats",
+    ],
 )
 def test_what_has_no_counterpart_is_refused(write, builder, sizes, reason):
     experiment = load_experiment(write(body(builder, sizes)))
