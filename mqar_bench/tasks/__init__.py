@@ -8,6 +8,7 @@ from pydantic import Discriminator, Tag, WrapSerializer, WrapValidator
 
 from mqar_bench.tasks.associative_recall import AssociativeRecallConfig
 from mqar_bench.tasks.associative_retrieval import AssociativeRetrievalConfig
+from mqar_bench.tasks.circuits import CircuitsConfig
 from mqar_bench.tasks.compositional import CompositionalConfig
 from mqar_bench.tasks.forgetting import ForgettingConfig
 from mqar_bench.tasks.jrt import JRTConfig
@@ -25,6 +26,7 @@ __all__ = [
     "AnyTask",
     "AssociativeRecallConfig",
     "AssociativeRetrievalConfig",
+    "CircuitsConfig",
     "CompositionalConfig",
     "ForgettingConfig",
     "JRTConfig",
@@ -56,7 +58,8 @@ AnyTask = Annotated[
     | Annotated[StackedConfig, Tag("stacked")]
     | Annotated[JRTConfig, Tag("jrt")]
     | Annotated[AssociativeRetrievalConfig, Tag("associative_retrieval")]
-    | Annotated[AssociativeRecallConfig, Tag("associative_recall")],
+    | Annotated[AssociativeRecallConfig, Tag("associative_recall")]
+    | Annotated[CircuitsConfig, Tag("circuits")],
     Discriminator(_name_of, custom_error_type=UNKNOWN_TASK, custom_error_message="there is no task of this name"),
     WrapValidator(validate_task),
     WrapSerializer(serialize_task),

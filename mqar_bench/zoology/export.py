@@ -8,7 +8,8 @@ from typing import Any
 import mixers
 from mqar_bench.basics.errors import UsageError
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
-from mqar_bench.tasks import AnyTask
+from mqar_bench.tasks import AnyTask, CircuitsConfig, QueryTask
+from mqar_bench.zoology.circuits import export_circuit
 from mqar_bench.zoology.mixers import HYBRID
 
 #: What Zoology's trainer has no setting for, with the only value that it has.
@@ -23,11 +24,12 @@ It takes mqar-bench's mixers, so both must be installed. Zoology draws the weigh
 from zoology.config import DataConfig, ModelConfig, ModuleConfig, TrainConfig
 '''
 
-#: Their modules and classes for the tasks that they have, too.
+#: Their modules and classes for the tasks that they have, too; for the circuits they have a class each.
 TASKS = {
     "multiquery_ar": ("multiquery_ar", "MQARConfig"),
     "forgetting": ("forgetting_mqar", "ForgettingMQARConfig"),
     "compositional": ("compositional_mqar", "CompositionalMQARConfig"),
+    "circuits": ("circuits", ""),
 }
 #: The same of models with continuous inputs, which read no other.
 CONTINUOUS = {"stacked": ("stacked_mqar", "ContinuousMQARConfig")}
@@ -53,8 +55,8 @@ def export(configs: Iterable[RunConfig], title: str) -> str:
         model = _name(parts[1], _model(config, steps), "MODEL")
         runs.append(f"    {_train(config, data, model)},\n")
     text = HEADER.format(title=title)
-    for name in sorted({s.name for config in configs for s in config.data.tasks}):
-        module, kind = (TASKS | CONTINUOUS)[name]
+    tasks = dict.fromkeys(task for config in configs for task in config.data.tasks)
+    for module, kind in sorted({_theirs(task)[:2] for task in tasks}):
         text += f"from zoology.data.{module} import {kind}\n"
     text += "\n"
     for part in parts:
@@ -76,7 +78,7 @@ def _check(config: RunConfig) -> None:
             continue  # the one task that it reads
         if segment.name not in TASKS:
             raise UsageError(f"run {config.run_id} has the task {segment.name!r}; Zoology has {', '.join(TASKS)}")
-        if segment.input_seq_len % 2:
+        if isinstance(segment, QueryTask) and segment.input_seq_len % 2:
             raise UsageError(f"run {config.run_id} has input_seq_len={segment.input_seq_len}; Zoology's must be even")
 
 
@@ -96,9 +98,18 @@ def _data(data: DataConfig, train: TrainConfig) -> str:
 
 
 def _segment(segment: AnyTask) -> str:
-    if segment.name in CONTINUOUS:  # its tokens are those of the model
-        return f"{CONTINUOUS[segment.name][1]}({_arguments(segment.model_dump(exclude={'name', 'vocab_size'}))})"
-    return f"{TASKS[segment.name][1]}({_arguments(segment.model_dump(exclude={'name', 'num_passes'}))})"
+    _, kind, fields = _theirs(segment)
+    return f"{kind}({_arguments(fields)})"
+
+
+def _theirs(segment: AnyTask) -> tuple[str, str, dict[str, Any]]:
+    """Their module and class for a task, and what that takes."""
+    module, kind = (TASKS | CONTINUOUS)[segment.name]
+    if isinstance(segment, CircuitsConfig):
+        return module, *export_circuit(segment)
+    # Tokens of continuous inputs are those of the model.
+    idle = {"name", "vocab_size"} if segment.name in CONTINUOUS else {"name", "num_passes"}
+    return module, kind, segment.model_dump(exclude=idle)
 
 
 def _model(config: RunConfig, steps: int) -> str:

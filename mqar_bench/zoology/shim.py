@@ -56,6 +56,27 @@ class ContinuousMQARConfig(DataSegmentConfig):
     embeddings: Any = None
 
 
+class ParityConfig(DataSegmentConfig):
+    name: str = "parity"
+
+
+class MajorityConfig(DataSegmentConfig):
+    name: str = "majority"
+
+
+class VocabMajorityConfig(DataSegmentConfig):
+    name: str = "vocab_majority"
+
+
+class CumulativeParityConfig(DataSegmentConfig):
+    name: str = "cumulative_parity"
+
+
+class CumulativeMajorityConfig(DataSegmentConfig):
+    name: str = "cumulative_majority"
+    input_seq_len: int = 16
+
+
 class ARConfig(BaseConfig):
     """A segment in the format of the first weeks of 2024; Zoology drops ``num_queries``, all keys are asked for."""
 
@@ -160,5 +181,8 @@ MODULES: dict[str, tuple[type[BaseConfig], ...]] = {
     "zoology.data.forgetting_mqar": (ForgettingMQARConfig,),
     "zoology.data.compositional_mqar": (CompositionalMQARConfig,),
     "zoology.data.stacked_mqar": (ContinuousMQARConfig,),
+    "zoology.data.circuits": (
+        ParityConfig, MajorityConfig, VocabMajorityConfig, CumulativeParityConfig, CumulativeMajorityConfig,
+    ),
     "zoology.data.ar_extrapolate": (ARConfig,),
 }  # fmt: skip

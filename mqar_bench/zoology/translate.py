@@ -11,6 +11,7 @@ from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, Tra
 from mqar_bench.config.check import check_mixers
 from mqar_bench.tasks import AnyTask, CompositionalConfig, ForgettingConfig, MQARConfig
 from mqar_bench.zoology import shim
+from mqar_bench.zoology.circuits import CIRCUITS, translate_circuit
 from mqar_bench.zoology.continuous import count_keys, translate_continuous
 from mqar_bench.zoology.fields import Reader, Untranslatable
 from mqar_bench.zoology.format2023 import translate_2023
@@ -103,6 +104,8 @@ def _data(config: shim.DataConfig, whole: shim.TrainConfig, reader: Reader) -> D
 
 
 def _segment(config: shim.DataSegmentConfig, reader: Reader) -> AnyTask:
+    if type(config) in CIRCUITS:
+        return translate_circuit(config, reader)
     if type(config) not in TASKS:
         hint = ": ours of that kind is 'stacked'" if type(config) is shim.ContinuousMQARConfig else ""
         raise Untranslatable(f"the task {type(config).__name__}{hint}")

@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "jrt": {"vocab_size": 64, "input_seq_len": 16, "num_kv_pairs": 2},
     "associative_retrieval": {"num_kv_pairs": 3, "value_size": 2},
     "associative_recall": {"vocab_size": 64, "input_seq_len": 15, "num_kv_pairs": 4},
+    "circuits": {"input_seq_len": 9},
 }
 
 

@@ -7,6 +7,7 @@ from mqar_bench.tasks import (
     TASKS,
     AssociativeRecallConfig,
     AssociativeRetrievalConfig,
+    CircuitsConfig,
     CompositionalConfig,
     ForgettingConfig,
     JRTConfig,
@@ -59,6 +60,19 @@ SETTINGS: dict[str, list[Task]] = {
         AssociativeRecallConfig(vocab_size=36, num_examples=40, input_seq_len=35, num_kv_pairs=15, num_queries=5),
         AssociativeRecallConfig(num_examples=40, num_kv_pairs=8, num_queries=8),
         AssociativeRecallConfig(num_examples=40, input_seq_len=63, power_a=0.01, random_non_queries=False),
+    ],
+    "circuits": [
+        CircuitsConfig(num_examples=3, input_seq_len=1),  # of no symbols
+        CircuitsConfig(num_examples=40, input_seq_len=33),
+        CircuitsConfig(num_examples=3, input_seq_len=1, circuit="majority"),
+        CircuitsConfig(num_examples=40, input_seq_len=17, circuit="majority"),  # ties are usual
+        CircuitsConfig(num_examples=3, input_seq_len=2, circuit="vocab_majority"),
+        CircuitsConfig(num_examples=200, input_seq_len=13, circuit="vocab_majority", num_symbols=5),
+        CircuitsConfig(num_examples=40, circuit="vocab_majority", num_symbols=8191),
+        CircuitsConfig(num_examples=3, input_seq_len=1, circuit="cumulative_parity"),
+        CircuitsConfig(num_examples=40, circuit="cumulative_parity"),
+        CircuitsConfig(num_examples=3, input_seq_len=1, circuit="cumulative_majority"),
+        CircuitsConfig(num_examples=40, circuit="cumulative_majority"),
     ],
 }
 ALL = [config for configs in SETTINGS.values() for config in configs]

@@ -13,6 +13,7 @@ import random
 import re
 import sys
 import time
+from collections import Counter
 from typing import Any, get_args
 
 import numpy as np
@@ -27,6 +28,7 @@ from mqar_bench.tasks import (
     AnyTask,
     AssociativeRecallConfig,
     AssociativeRetrievalConfig,
+    CircuitsConfig,
     CompositionalConfig,
     ForgettingConfig,
     JRTConfig,
@@ -68,6 +70,22 @@ def next_symbol(config: AssociativeRetrievalConfig, row: list[int]) -> int:
     return int(bound[key].split()[len(said.split())])
 
 
+def count(config: CircuitsConfig, row: list[int]) -> int:
+    symbols = row if config.cumulative else row[:-1]
+    if not config.cumulative:
+        assert row[-1] not in symbols
+    match config.circuit:
+        case "parity" | "cumulative_parity":
+            return symbols.count(1) % 2
+        case "majority":
+            return int(symbols.count(1) > symbols.count(0))
+        case "cumulative_majority":
+            return int(symbols.count(1) >= symbols.count(0))
+    (first, most), *others = Counter(symbols).most_common(2)
+    assert all(most > times for _, times in others)
+    return first
+
+
 SOLVERS: dict[str, Any] = {
     "multiquery_ar": latest_pair,
     "forgetting": latest_pair,
@@ -76,6 +94,7 @@ SOLVERS: dict[str, Any] = {
     "jrt": latest_pair,
     "associative_retrieval": next_symbol,
     "associative_recall": latest_pair,
+    "circuits": count,
 }
 
 
@@ -175,6 +194,7 @@ BITS = {
     "jrt": "dc3f772ab5ce72bf",
     "associative_retrieval": "f19c37041d27521b",
     "associative_recall": "a9361cbaaced67cc",
+    "circuits": "7aff8825e699aee1",
 }
 
 
@@ -250,7 +270,10 @@ def test_settings_have_a_label_each() -> None:
         for field in set(config.slices) & set(type(config).model_fields):
             with contextlib.suppress(ValidationError):  # not every number will do
                 configs.append(type(config)(**config.model_dump() | {field: getattr(config, field) + 1}))
-    settings = {(c.name, getattr(c, "mode", ""), *(getattr(c, field) for field in c.slices)): c for c in configs}
+    settings = {
+        (c.name, *(getattr(c, f, "") for f in ("mode", "circuit")), *(getattr(c, field) for field in c.slices)): c
+        for c in configs
+    }
     labels = [config.label for config in settings.values()]
     assert len(set(labels)) == len(labels) > 60
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{5,40}", label) for label in labels)

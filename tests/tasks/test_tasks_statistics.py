@@ -3,6 +3,7 @@
 Seeds are fixed, so no test is flaky.
 """
 
+from collections import Counter
 from itertools import permutations, product
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from mqar_bench.tasks import (
     AssociativeRecallConfig,
     AssociativeRetrievalConfig,
+    CircuitsConfig,
     CompositionalConfig,
     ForgettingConfig,
     JRTConfig,
@@ -103,6 +105,29 @@ def test_associative_recall_examples() -> None:
         for slot in permutations(range(3), 2)
     ]
     assert_law(count_choices(rows, outcomes), uniform(len(outcomes)))
+
+
+@pytest.mark.parametrize("circuit", ["parity", "majority", "cumulative_parity", "cumulative_majority"])
+def test_circuits_symbols_are_independent_and_uniform(circuit: Any) -> None:
+    config = CircuitsConfig(num_examples=50_000, input_seq_len=6, circuit=circuit)
+    symbols = tokens_of(config, 14)[:, : 6 if config.cumulative else 5]
+    choices = list(product(range(2), repeat=symbols.shape[1]))
+    assert_law(count_choices(symbols, choices), uniform(len(choices)))
+
+
+def test_the_most_frequent_symbol_is_made_so_where_there_are_several() -> None:
+    # Four symbols of three. Of several that are the most frequent, the smallest takes the first other place.
+    law = Counter[tuple[int, ...]]()
+    for drawn in product(range(1, 4), repeat=4):
+        row, times = list(drawn), Counter(drawn)
+        most = [symbol for symbol in sorted(times) if times[symbol] == max(times.values())]
+        if len(most) > 1:
+            row[next(i for i in range(4) if row[i] != most[0])] = most[0]
+        law[(*row, most[0])] += 1
+    config = CircuitsConfig(num_examples=100_000, input_seq_len=5, circuit="vocab_majority", num_symbols=3)
+    segment = config.build(15)
+    rows = np.concatenate([segment.tokens.numpy()[:, :4], segment.answers.numpy()], axis=1).astype(np.int64)
+    assert_law(count_choices(rows, list(law)), np.array(list(law.values())) / 81)
 
 
 # ---- parts of examples

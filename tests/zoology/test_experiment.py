@@ -7,7 +7,7 @@ import sweeps
 from mqar_bench.basics.errors import UsageError
 from mqar_bench.cli import app
 from mqar_bench.config import MixerSpec
-from mqar_bench.tasks import CompositionalConfig, ForgettingConfig, MQARConfig, StackedConfig, Task
+from mqar_bench.tasks import CircuitsConfig, CompositionalConfig, ForgettingConfig, MQARConfig, StackedConfig, Task
 from mqar_bench.zoology import export, load_experiment
 from tests.zoology.live import checkout
 
@@ -379,10 +379,35 @@ def test_other_tasks_go_both_ways(tmp_path, write):
     assert back.data == run.data
 
 
+def test_circuits_go_both_ways(tmp_path, write):
+    kinds = ["Parity", "Majority", "VocabMajority", "CumulativeParity", "CumulativeMajority"]
+    (run,) = load_experiment(
+        write(
+            f"from zoology.data.circuits import {', '.join(kind + 'Config' for kind in kinds)}\n"
+            "sizes = dict(vocab_size=11, num_examples=7, input_seq_len=9)\n"
+            f"data = DataConfig(train_configs=[{', '.join(kind + 'Config(**sizes)' for kind in kinds)}],\n"
+            "                  test_configs=[CumulativeMajorityConfig(), ParityConfig()])\n"
+            "configs = [config(mixer('attention.MHA'), early_stopping_metric=None)]\n"
+        )
+    ).configs
+    names = ["parity", "majority", "vocab_majority", "cumulative_parity", "cumulative_majority"]
+    assert run.data.train == tuple(
+        CircuitsConfig(
+            circuit=name,
+            num_examples=7,
+            input_seq_len=8 if name == "cumulative_parity" else 9,  # so many tokens
+            num_symbols=10 if name == "vocab_majority" else 2,
+        )
+        for name in names
+    )
+    assert run.data.test == (CircuitsConfig(circuit="cumulative_majority", input_seq_len=16), CircuitsConfig())
+    assert there_and_back(run, tmp_path).model == run.model
+
+
 @pytest.mark.parametrize(
     "task, message",
     [
-        (StackedConfig(), "has the task 'stacked'; Zoology has multiquery_ar, forgetting, compositional$"),
+        (StackedConfig(), "has the task 'stacked'; Zoology has multiquery_ar, forgetting, compositional, circuits$"),
         (CompositionalConfig(input_seq_len=65), "has input_seq_len=65; Zoology's must be even$"),
     ],
     ids=lambda value: value.name if isinstance(value, Task) else "",

@@ -10,6 +10,9 @@ import torch
 
 import mixers
 from mqar_bench.tasks import CompositionalConfig, ForgettingConfig
+from mqar_bench.zoology.checkout import Checkout
+from mqar_bench.zoology.circuits import CIRCUITS, translate_circuit
+from mqar_bench.zoology.fields import Reader
 from tests.tasks.test_tasks import solve
 from tests.zoology.live import HOW, checkout, import_zoology
 
@@ -74,6 +77,21 @@ def test_its_data_are_what_we_take_them_for(zoology, name, module, ours):
     used = (task.build(3).tokens != 0).sum(1)
     assert torch.equal((segment.inputs != 0).sum(1), used)
     assert ((segment.labels != -100).sum(1) == task.num_answers).all()
+    for tokens, labels in zip(segment.inputs.tolist(), segment.labels.tolist(), strict=True):
+        places = [i for i, label in enumerate(labels) if label != -100]
+        assert [solve(task, tokens, i) for i in places] == [labels[i] for i in places]
+
+
+@pytest.mark.parametrize("kind", CIRCUITS, ids=lambda kind: kind.__name__)
+def test_its_circuits_are_what_we_take_them_for(zoology, kind):
+    sizes = {"vocab_size": 7, "num_examples": 200, "input_seq_len": 13}
+    task = translate_circuit(kind(**sizes), Reader(Checkout(checkout() / "zoology")))
+    with preserved_generators():
+        segment = getattr(importlib.import_module("zoology.data.circuits"), kind.__name__)(**sizes).build(3)
+    ours = task.build(3)
+    assert segment.inputs.shape == ours.tokens.shape
+    assert torch.equal(segment.inputs.unique(), ours.tokens.unique())
+    assert torch.equal(segment.labels != -100, ours.labels != -100)
     for tokens, labels in zip(segment.inputs.tolist(), segment.labels.tolist(), strict=True):
         places = [i for i, label in enumerate(labels) if label != -100]
         assert [solve(task, tokens, i) for i in places] == [labels[i] for i in places]

@@ -7,7 +7,6 @@ import pytest
 import mixers
 from mqar_bench.zoology import load_experiment
 from mqar_bench.zoology.mixers import COUNTERPARTS
-from mqar_bench.zoology.shim import MODULES
 from tests.zoology.live import HOW, checkout
 
 pytestmark = pytest.mark.skipif(checkout() is None, reason=HOW)
@@ -61,8 +60,6 @@ def is_here(mixer: str) -> bool:
 
 @pytest.mark.parametrize("file", FILES)
 def test_all_configs_of_a_file_run_but_for_mixers_that_there_are_not(file):
-    if CIRCUITS in file and "zoology.data.circuits" not in MODULES:
-        pytest.skip("there is none of its tasks")
     total, needed = FILES[file]
     refused = {REASONS.get(m, f"the mixer zoology.mixers.{m}"): n for m, n in needed.items() if not is_here(m)}
     experiment = load_experiment(checkout() / "zoology" / "experiments" / file)
