@@ -12,6 +12,7 @@ from mqar_bench.tasks.circuits import CircuitsConfig
 from mqar_bench.tasks.compositional import CompositionalConfig
 from mqar_bench.tasks.forgetting import ForgettingConfig
 from mqar_bench.tasks.jrt import JRTConfig
+from mqar_bench.tasks.k_hop import KHopConfig
 from mqar_bench.tasks.mqar import MQARConfig
 from mqar_bench.tasks.own import is_path, load_task, serialize_task, validate_task
 from mqar_bench.tasks.queries import QueryTask
@@ -30,6 +31,7 @@ __all__ = [
     "CompositionalConfig",
     "ForgettingConfig",
     "JRTConfig",
+    "KHopConfig",
     "MQARConfig",
     "QueryTask",
     "Sampler",
@@ -59,7 +61,8 @@ AnyTask = Annotated[
     | Annotated[JRTConfig, Tag("jrt")]
     | Annotated[AssociativeRetrievalConfig, Tag("associative_retrieval")]
     | Annotated[AssociativeRecallConfig, Tag("associative_recall")]
-    | Annotated[CircuitsConfig, Tag("circuits")],
+    | Annotated[CircuitsConfig, Tag("circuits")]
+    | Annotated[KHopConfig, Tag("k_hop")],
     Discriminator(_name_of, custom_error_type=UNKNOWN_TASK, custom_error_message="there is no task of this name"),
     WrapValidator(validate_task),
     WrapSerializer(serialize_task),

@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "associative_retrieval": {"num_kv_pairs": 3, "value_size": 2},
     "associative_recall": {"vocab_size": 64, "input_seq_len": 15, "num_kv_pairs": 4},
     "circuits": {"input_seq_len": 9},
+    "k_hop": {"vocab_size": 64, "input_seq_len": 24, "num_kv_pairs": 4},
 }
 
 

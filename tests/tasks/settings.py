@@ -11,6 +11,7 @@ from mqar_bench.tasks import (
     CompositionalConfig,
     ForgettingConfig,
     JRTConfig,
+    KHopConfig,
     MQARConfig,
     Segment,
     StackedConfig,
@@ -73,6 +74,12 @@ SETTINGS: dict[str, list[Task]] = {
         CircuitsConfig(num_examples=40, circuit="cumulative_parity"),
         CircuitsConfig(num_examples=3, input_seq_len=1, circuit="cumulative_majority"),
         CircuitsConfig(num_examples=40, circuit="cumulative_majority"),
+    ],
+    "k_hop": [
+        KHopConfig(vocab_size=7, num_examples=3, input_seq_len=6, num_kv_pairs=2, num_queries=1, max_hops=1),
+        KHopConfig(vocab_size=65, num_examples=40, num_kv_pairs=16, num_queries=16, max_hops=15),
+        KHopConfig(num_examples=40, num_kv_pairs=12, max_hops=3, num_cycles=3),
+        KHopConfig(num_examples=40, input_seq_len=65, min_hops=4, max_hops=4, random_non_queries=False),
     ],
 }
 ALL = [config for configs in SETTINGS.values() for config in configs]

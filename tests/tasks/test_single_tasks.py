@@ -14,6 +14,7 @@ from mqar_bench.tasks import (
     CompositionalConfig,
     ForgettingConfig,
     JRTConfig,
+    KHopConfig,
     StackedConfig,
     Task,
 )
@@ -76,6 +77,31 @@ def test_remembering_has_every_key_once() -> None:
     assert torch.equal(codes, torch.arange(256, dtype=torch.int32).expand(50, 256))
 
 
+@pytest.mark.parametrize("cycles", [1, 2, 4], ids=lambda n: f"{n} cycles")
+def test_edges_make_cycles_of_equal_length(cycles: int) -> None:
+    config = KHopConfig(num_examples=50, num_kv_pairs=12, num_cycles=cycles)
+    for tokens in config.build(1).tokens[:, : config.context].tolist():
+        following = dict(zip(tokens[0::2], tokens[1::2], strict=True))
+        assert len(following) == 12 and set(following.values()) == set(following)
+        for start in following:
+            node, steps = following[start], 1
+            while node != start:
+                node, steps = following[node], steps + 1
+            assert steps == 12 // cycles
+
+
+def test_filler_is_no_node_and_marks_say_the_hops() -> None:
+    config = KHopConfig(vocab_size=66, num_examples=200, num_kv_pairs=8, num_queries=3, max_hops=5)
+    segment = config.build(2)
+    tokens, positions = segment.tokens, segment.positions.long()
+    nodes = tokens[:, : config.context : 2]
+    later = tokens[:, config.context :, None] == nodes[:, None, :]
+    assert later.any(2).sum() == 3 * 200  # the start nodes
+    marks = tokens.gather(1, positions - 1)
+    assert sorted(marks.unique().tolist()) == [33, 34, 35, 36, 37]
+    assert (segment.answers != tokens.gather(1, positions)).all()
+
+
 # ---- impossible sizes
 
 REFUSED = [
@@ -123,6 +149,12 @@ REFUSED = [
     (CircuitsConfig, {"input_seq_len": 0}, "input_seq_len must be at least 1, got 0"),
     (CircuitsConfig, {"circuit": "vocab_majority", "input_seq_len": 1}, "input_seq_len must be at least 2, got 1"),
     (CircuitsConfig, {"vocab_size": 3}, "Extra inputs are not permitted"),
+    (KHopConfig, {"num_queries": 9}, "num_queries=9 is more than there are nodes: num_kv_pairs is 8"),
+    (KHopConfig, {"num_cycles": 3}, "num_cycles=3 must divide num_kv_pairs=8"),
+    (KHopConfig, {"min_hops": 3}, "min_hops=3 is more than max_hops=2"),
+    (KHopConfig, {"min_hops": 0}, "min_hops must be at least 1, got 0"),
+    (KHopConfig, {"max_hops": 4, "num_cycles": 2}, r"below num_kv_pairs / num_cycles = 4, the nodes of a cycle"),
+    (KHopConfig, {"num_kv_pairs": 29}, r"2 \* num_kv_pairs \+ 2 \* num_queries = 66 positions, .* 64: 2 too few"),
     *((cls, {"num_examples": 0}, "num_examples must be at least 1, got 0") for cls in TASKS.values()),
     *((cls, {"num_examples": 10**9}, "num_examples must be at most 100000000") for cls in TASKS.values()),
 ]

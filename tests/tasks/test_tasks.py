@@ -32,6 +32,7 @@ from mqar_bench.tasks import (
     CompositionalConfig,
     ForgettingConfig,
     JRTConfig,
+    KHopConfig,
     MQARConfig,
     Sampler,
     StackedConfig,
@@ -86,6 +87,14 @@ def count(config: CircuitsConfig, row: list[int]) -> int:
     return first
 
 
+def hop_on(config: KHopConfig, row: list[int]) -> int:
+    following = dict(zip(row[0 : config.context : 2], row[1 : config.context : 2], strict=True))
+    mark, node = row[-2:]
+    for _ in range(mark - config.vocab_size // 2 + 1):
+        node = following[node]
+    return node
+
+
 SOLVERS: dict[str, Any] = {
     "multiquery_ar": latest_pair,
     "forgetting": latest_pair,
@@ -95,6 +104,7 @@ SOLVERS: dict[str, Any] = {
     "associative_retrieval": next_symbol,
     "associative_recall": latest_pair,
     "circuits": count,
+    "k_hop": hop_on,
 }
 
 
@@ -195,6 +205,7 @@ BITS = {
     "associative_retrieval": "f19c37041d27521b",
     "associative_recall": "a9361cbaaced67cc",
     "circuits": "7aff8825e699aee1",
+    "k_hop": "23c468a97918864b",
 }
 
 

@@ -4,7 +4,7 @@ Seeds are fixed, so no test is flaky.
 """
 
 from collections import Counter
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mqar_bench.tasks import (
     CompositionalConfig,
     ForgettingConfig,
     JRTConfig,
+    KHopConfig,
     StackedConfig,
     Task,
 )
@@ -130,6 +131,23 @@ def test_the_most_frequent_symbol_is_made_so_where_there_are_several() -> None:
     assert_law(count_choices(rows, list(law)), np.array(list(law.values())) / 81)
 
 
+def test_k_hop_examples() -> None:
+    # Nodes 1..4, three on a cycle, its edges in any order; any two of them in two slots, one or two hops each.
+    config = KHopConfig(
+        vocab_size=11, num_examples=200_000, input_seq_len=10, num_kv_pairs=3, num_queries=2, random_non_queries=False
+    )
+    tokens = tokens_of(config, 16)
+    law = Counter[tuple[int, ...]]()
+    for cycle in permutations(range(1, 5), 3):
+        for edges in permutations(range(3)):
+            context = [cycle[(i + step) % 3] for i in edges for step in (0, 1)]
+            for starts in permutations(range(3), 2):
+                for hops in product((1, 2), repeat=2):
+                    law[(*context, 4 + hops[0], cycle[starts[0]], 4 + hops[1], cycle[starts[1]])] += 1
+    counts = count_choices(tokens, list(law))
+    assert_law(counts, np.array(list(law.values())) / law.total())
+
+
 # ---- parts of examples
 
 
@@ -178,6 +196,14 @@ def test_one_query_is_for_any_key_at_any_place() -> None:
     assert_law(count_choices(rows, list(product(range(4), (8, 9, 10)))), uniform(12))
     early = config.model_copy(update={"power_a": 0.01}).build(13).positions.numpy()[:, 0] - 8
     assert_law(np.bincount(early, minlength=3), slot_law(3, 0.01))
+
+
+def test_starts_of_hops_follow_the_law_of_the_slots() -> None:
+    config = KHopConfig(vocab_size=60, num_examples=50_000, input_seq_len=18, num_kv_pairs=4, num_queries=2)
+    slots = np.sort((config.build(17).positions.numpy().astype(np.int64) - config.context) // 2, axis=1)
+    orders = successive_law(slot_law(5, 0.01), 2)
+    law = {(i, j): orders[i, j] + orders[j, i] for i, j in combinations(range(5), 2)}
+    assert_law(count_choices(slots, list(law)), np.array(list(law.values())))
 
 
 def test_stacked_questions_come_in_any_order() -> None:
