@@ -19,6 +19,7 @@ from mqar_bench.tasks.queries import QueryTask
 from mqar_bench.tasks.seeds import segment_seeds
 from mqar_bench.tasks.segment import Segment
 from mqar_bench.tasks.stacked import StackedConfig
+from mqar_bench.tasks.state_tracking import StateTrackingConfig
 from mqar_bench.tasks.task import Sampler, Task
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Sampler",
     "Segment",
     "StackedConfig",
+    "StateTrackingConfig",
     "Task",
     "find_task",
     "segment_seeds",
@@ -62,7 +64,8 @@ AnyTask = Annotated[
     | Annotated[AssociativeRetrievalConfig, Tag("associative_retrieval")]
     | Annotated[AssociativeRecallConfig, Tag("associative_recall")]
     | Annotated[CircuitsConfig, Tag("circuits")]
-    | Annotated[KHopConfig, Tag("k_hop")],
+    | Annotated[KHopConfig, Tag("k_hop")]
+    | Annotated[StateTrackingConfig, Tag("state_tracking")],
     Discriminator(_name_of, custom_error_type=UNKNOWN_TASK, custom_error_message="there is no task of this name"),
     WrapValidator(validate_task),
     WrapSerializer(serialize_task),

@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "associative_recall": {"vocab_size": 64, "input_seq_len": 15, "num_kv_pairs": 4},
     "circuits": {"input_seq_len": 9},
     "k_hop": {"vocab_size": 64, "input_seq_len": 24, "num_kv_pairs": 4},
+    "state_tracking": {"input_seq_len": 9, "group": "S3"},
 }
 
 

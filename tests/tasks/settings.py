@@ -15,6 +15,7 @@ from mqar_bench.tasks import (
     MQARConfig,
     Segment,
     StackedConfig,
+    StateTrackingConfig,
     Task,
 )
 
@@ -80,6 +81,15 @@ SETTINGS: dict[str, list[Task]] = {
         KHopConfig(vocab_size=65, num_examples=40, num_kv_pairs=16, num_queries=16, max_hops=15),
         KHopConfig(num_examples=40, num_kv_pairs=12, max_hops=3, num_cycles=3),
         KHopConfig(num_examples=40, input_seq_len=65, min_hops=4, max_hops=4, random_non_queries=False),
+    ],
+    "state_tracking": [
+        StateTrackingConfig(num_examples=3, input_seq_len=1, group="Z2"),
+        StateTrackingConfig(num_examples=40, input_seq_len=33, group="Z2", scored="last"),
+        StateTrackingConfig(num_examples=40, input_seq_len=100, group="Z60"),
+        StateTrackingConfig(num_examples=40, input_seq_len=17, group="S3"),
+        StateTrackingConfig(num_examples=40, input_seq_len=63, group="A4_x_Z5"),
+        StateTrackingConfig(num_examples=40, group="A5"),
+        StateTrackingConfig(num_examples=40, scored="last"),
     ],
 }
 ALL = [config for configs in SETTINGS.values() for config in configs]

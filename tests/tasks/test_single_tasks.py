@@ -16,6 +16,7 @@ from mqar_bench.tasks import (
     JRTConfig,
     KHopConfig,
     StackedConfig,
+    StateTrackingConfig,
     Task,
 )
 from tests.tasks.settings import SETTINGS, arrays
@@ -155,6 +156,15 @@ REFUSED = [
     (KHopConfig, {"min_hops": 0}, "min_hops must be at least 1, got 0"),
     (KHopConfig, {"max_hops": 4, "num_cycles": 2}, r"below num_kv_pairs / num_cycles = 4, the nodes of a cycle"),
     (KHopConfig, {"num_kv_pairs": 29}, r"2 \* num_kv_pairs \+ 2 \* num_queries = 66 positions, .* 64: 2 too few"),
+    (StateTrackingConfig, {"group": "s5"}, "group must be Z, S or A and a number, such as Z2, .*, got 's5'"),
+    (StateTrackingConfig, {"group": "Z2_x_Z2_x_Z2"}, "or two of these, such as A4_x_Z5, got 'Z2_x_Z2_x_Z2'"),
+    (StateTrackingConfig, {"group": "S7"}, "group S7: the number after S must be from 2 to 6"),
+    (
+        StateTrackingConfig,
+        {"group": "Z5000_x_Z5000"},
+        "the task has 25000000 tokens, and a vocabulary at most 16777216",
+    ),
+    (StateTrackingConfig, {"scored": "first"}, "Input should be 'all' or 'last'"),
     *((cls, {"num_examples": 0}, "num_examples must be at least 1, got 0") for cls in TASKS.values()),
     *((cls, {"num_examples": 10**9}, "num_examples must be at most 100000000") for cls in TASKS.values()),
 ]

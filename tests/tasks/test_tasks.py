@@ -4,9 +4,9 @@ A new task needs an entry in SETTINGS (``settings``), SOLVERS and BITS; all test
 test_tasks_statistics.
 """
 
+import ast
 import contextlib
 import hashlib
-import json
 import math
 import pickle
 import random
@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from collections import Counter
+from itertools import permutations
 from typing import Any, get_args
 
 import numpy as np
@@ -36,6 +37,7 @@ from mqar_bench.tasks import (
     MQARConfig,
     Sampler,
     StackedConfig,
+    StateTrackingConfig,
     Task,
 )
 from mqar_bench.tasks.task import CHUNK_POSITIONS
@@ -95,6 +97,35 @@ def hop_on(config: KHopConfig, row: list[int]) -> int:
     return node
 
 
+def multiply(config: StateTrackingConfig, row: list[int]) -> int:
+    """One element after another, of permutations in their order as tuples."""
+    answer, rest = 0, config.vocab_size
+    for group in config.group.split("_x_"):
+        degree = int(group[1:])
+        things = [p for p in permutations(range(degree)) if group[0] == "S" or swaps(p) % 2 == 0] if group < "Z" else []
+        size = len(things) or degree
+        rest //= size
+        factors = [element // rest % size for element in row]
+        if things:
+            state = things[0]
+            for factor in factors:
+                state = tuple(things[factor][i] for i in state)
+            answer += rest * things.index(state)
+        else:
+            answer += rest * (sum(factors) % size)
+    return answer
+
+
+def swaps(permutation: tuple[int, ...]) -> int:
+    """Of two things at a time, until all are in order."""
+    places, count = list(permutation), 0
+    for i in range(len(places)):
+        while (there := places[i]) != i:
+            places[i], places[there] = places[there], there
+            count += 1
+    return count
+
+
 SOLVERS: dict[str, Any] = {
     "multiquery_ar": latest_pair,
     "forgetting": latest_pair,
@@ -105,6 +136,7 @@ SOLVERS: dict[str, Any] = {
     "associative_recall": latest_pair,
     "circuits": count,
     "k_hop": hop_on,
+    "state_tracking": multiply,
 }
 
 
@@ -124,7 +156,7 @@ def test_every_answer_can_be_read_off_what_precedes_it(config: Task) -> None:
 def test_the_docstrings_example_is_one(name: str) -> None:
     doc = sys.modules[TASKS[name].__module__].__doc__ or ""
     fields = dict(re.findall(r"``(\w+)=([\w\"]+)``", doc.replace("\n", " ").partition("::")[0]))
-    config = TASKS[name](**{field: json.loads(value.lower()) for field, value in fields.items()})
+    config = TASKS[name](**{field: ast.literal_eval(value) for field, value in fields.items()})
     lines = {line.split()[0]: line for line in doc.splitlines() if line.split()[:1] in (["token"], ["label"])}
     places = [(found.end(), int(found[0])) for found in re.finditer(r"\d+", lines["token"])]
     tokens = [token for _, token in places]
@@ -206,6 +238,7 @@ BITS = {
     "associative_recall": "a9361cbaaced67cc",
     "circuits": "7aff8825e699aee1",
     "k_hop": "23c468a97918864b",
+    "state_tracking": "4f11bef6317f24d7",
 }
 
 
@@ -282,7 +315,11 @@ def test_settings_have_a_label_each() -> None:
             with contextlib.suppress(ValidationError):  # not every number will do
                 configs.append(type(config)(**config.model_dump() | {field: getattr(config, field) + 1}))
     settings = {
-        (c.name, *(getattr(c, f, "") for f in ("mode", "circuit")), *(getattr(c, field) for field in c.slices)): c
+        (
+            c.name,
+            *(getattr(c, f, "") for f in ("mode", "circuit", "group", "scored")),
+            *(getattr(c, field) for field in c.slices),
+        ): c
         for c in configs
     }
     labels = [config.label for config in settings.values()]

@@ -19,6 +19,7 @@ from mqar_bench.tasks import (
     JRTConfig,
     KHopConfig,
     StackedConfig,
+    StateTrackingConfig,
     Task,
 )
 from mqar_bench.tasks.sampling import distinct, fill
@@ -146,6 +147,14 @@ def test_k_hop_examples() -> None:
                     law[(*context, 4 + hops[0], cycle[starts[0]], 4 + hops[1], cycle[starts[1]])] += 1
     counts = count_choices(tokens, list(law))
     assert_law(counts, np.array(list(law.values())) / law.total())
+
+
+@pytest.mark.parametrize("group, elements", [("Z5", 5), ("S3", 6)])
+def test_tracked_elements_are_independent_and_uniform_and_so_is_the_last_state(group: str, elements: int) -> None:
+    config = StateTrackingConfig(num_examples=50_000, input_seq_len=3, group=group, scored="last")
+    choices = list(product(range(elements), repeat=3))
+    assert_law(count_choices(tokens_of(config, 18), choices), uniform(len(choices)))
+    assert_law(np.bincount(config.build(18).answers[:, 0].numpy()), uniform(elements))
 
 
 # ---- parts of examples
