@@ -1,7 +1,7 @@
 """Finite groups by name: how many elements they have, and products of many at once.
 
 ``Zn`` is the cyclic group of n elements, the residues added modulo n. ``Sn`` has the permutations of n things and
-``An`` the even ones among them, numbered in lexicographic order of ``(p(0), .., p(n - 1))``, so that 0 is the identity; a
+``An`` the even ones among them, numbered in the lexicographic order of ``(p(0), .., p(n - 1))``; 0 is the identity. A
 product does first what stands first: ``(p q)(i) = q(p(i))``. ``G_x_H`` is the direct product, its elements numbered
 ``g * |H| + h``.
 """

@@ -2,9 +2,9 @@
 
 Every token is an element of a finite group, and the model must predict the product of all tokens up to it: the word
 problem of the group, at every position or (``scored``) at the last alone. ``Z2`` is parity, ``Zn`` counting modulo n,
-``S3`` the smallest group where order counts. The word problems of ``A5`` and ``S5`` are complete for NC1; diagonal state
-space models of fixed depth, the paper shows, stay within TC0 as attention does, which is thought to be smaller. Its
-experiments compare ``A5`` with ``A4_x_Z5`` and ``Z60``, which have 60 elements, too. With ``group="S3"``,
+``S3`` the smallest group where order counts. The word problems of ``A5`` and ``S5`` are complete for NC1; diagonal
+state space models of fixed depth, the paper shows, stay within TC0 as attention does, which is thought to be smaller.
+Its experiments compare ``A5`` with ``A4_x_Z5`` and ``Z60``, which have 60 elements, too. With ``group="S3"``,
 ``input_seq_len=6``::
 
     position   0   1   2   3   4   5

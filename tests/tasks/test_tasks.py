@@ -314,14 +314,8 @@ def test_settings_have_a_label_each() -> None:
         for field in set(config.slices) & set(type(config).model_fields):
             with contextlib.suppress(ValidationError):  # not every number will do
                 configs.append(type(config)(**config.model_dump() | {field: getattr(config, field) + 1}))
-    settings = {
-        (
-            c.name,
-            *(getattr(c, f, "") for f in ("mode", "circuit", "group", "scored")),
-            *(getattr(c, field) for field in c.slices),
-        ): c
-        for c in configs
-    }
+    words = {c: [value for _, value in c if isinstance(value, str)] for c in configs}
+    settings = {(*words[c], *(getattr(c, field) for field in c.slices)): c for c in configs}
     labels = [config.label for config in settings.values()]
     assert len(set(labels)) == len(labels) > 60
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{5,40}", label) for label in labels)
