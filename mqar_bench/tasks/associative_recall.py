@@ -13,7 +13,7 @@ the model must predict the value that the key was bound to. With ``vocab_size=18
 Keys, values and filler have MQAR's laws. Which keys are asked for is a uniform choice of them, in uniform order, and
 where a uniform choice of the positions behind the context: ``power_a`` is 1 unless it is given.
 
-With ``num_queries=1`` this is the recall that H3, Hyena and Mamba are tested on; MQAR asks for every key.
+MQAR asks for every key. The associative recall of H3 (Fu et al. 2023, arXiv 2212.14052) has one query, too, at the end.
 
 Source: ``associative_recall`` in ``data/associative_recall.py`` of HazyResearch/zoology, December 2023 to February 2024
 (a2dc81f to f83671a). Deviations:

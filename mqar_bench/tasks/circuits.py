@@ -14,7 +14,8 @@ Symbols are independent and uniform: 0 and 1 with 2 as the mark, or, for ``vocab
 as the mark. There, where several are the most frequent, the smallest of them is the answer, and takes the place of the
 first symbol that is another one: the answer is then the only one.
 
-A control for tasks of recall: a state of fixed size does for each. ``state_tracking`` has the words of other groups.
+A control for tasks of recall: one number to keep is enough, or one for each symbol. Parity is one of many groups in
+``state_tracking``.
 
 Source: HazyResearch/zoology d88d6f5, ``data/circuits.py``; the distributions are those of its generators. Deviations:
 

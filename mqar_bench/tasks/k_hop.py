@@ -46,7 +46,7 @@ class KHopConfig(QueryTask):
     """One setting of recall over k hops.
 
     Args:
-        num_kv_pairs: K, nodes per example, and as many edges, each a pair.
+        num_kv_pairs: K, pairs per example, which are edges between as many nodes.
         num_queries: Q, start nodes, and so scored positions per example; at most ``num_kv_pairs``.
         min_hops: the fewest hops of a query.
         max_hops: the most, fewer than a cycle has nodes.
