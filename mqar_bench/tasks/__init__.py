@@ -10,6 +10,7 @@ from mqar_bench.tasks.associative_recall import AssociativeRecallConfig
 from mqar_bench.tasks.associative_retrieval import AssociativeRetrievalConfig
 from mqar_bench.tasks.circuits import CircuitsConfig
 from mqar_bench.tasks.compositional import CompositionalConfig
+from mqar_bench.tasks.distant_mqar import DistantMQARConfig
 from mqar_bench.tasks.forgetting import ForgettingConfig
 from mqar_bench.tasks.jrt import JRTConfig
 from mqar_bench.tasks.k_hop import KHopConfig
@@ -20,6 +21,8 @@ from mqar_bench.tasks.seeds import segment_seeds
 from mqar_bench.tasks.segment import Segment
 from mqar_bench.tasks.stacked import StackedConfig
 from mqar_bench.tasks.state_tracking import StateTrackingConfig
+from mqar_bench.tasks.story_qa import StoryQAConfig
+from mqar_bench.tasks.stream import Stream, StreamTask
 from mqar_bench.tasks.task import Sampler, Task
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "AssociativeRetrievalConfig",
     "CircuitsConfig",
     "CompositionalConfig",
+    "DistantMQARConfig",
     "ForgettingConfig",
     "JRTConfig",
     "KHopConfig",
@@ -39,6 +43,9 @@ __all__ = [
     "Segment",
     "StackedConfig",
     "StateTrackingConfig",
+    "StoryQAConfig",
+    "Stream",
+    "StreamTask",
     "Task",
     "find_task",
     "segment_seeds",
@@ -65,7 +72,9 @@ AnyTask = Annotated[
     | Annotated[AssociativeRecallConfig, Tag("associative_recall")]
     | Annotated[CircuitsConfig, Tag("circuits")]
     | Annotated[KHopConfig, Tag("k_hop")]
-    | Annotated[StateTrackingConfig, Tag("state_tracking")],
+    | Annotated[StateTrackingConfig, Tag("state_tracking")]
+    | Annotated[DistantMQARConfig, Tag("distant_mqar")]
+    | Annotated[StoryQAConfig, Tag("story_qa")],
     Discriminator(_name_of, custom_error_type=UNKNOWN_TASK, custom_error_message="there is no task of this name"),
     WrapValidator(validate_task),
     WrapSerializer(serialize_task),

@@ -37,7 +37,7 @@ import numpy as np
 from pydantic import model_validator
 
 from mixers.checks import check_size
-from mqar_bench.tasks.sampling import Array, Rng, distinct
+from mqar_bench.tasks.sampling import Array, Rng, choose, distinct, is_latest
 from mqar_bench.tasks.task import MAX_VOCAB, Task, check_counts
 
 MAX_KEYS = 2**31  # different ones; they are drawn as int32
@@ -113,9 +113,9 @@ class AssociativeRetrievalConfig(Task):
             latest = np.ones((rows, pairs), dtype=bool)
         else:
             keys = rng.integers(0, possible, size=(rows, pairs), dtype=np.int32)
-            latest = _is_latest(keys)
+            latest = is_latest(keys)
         values = rng.integers(0, symbols, size=(rows, pairs, self.value_size), dtype=np.int32)
-        asked = _choose(rng, latest)
+        asked = choose(rng, latest)
         spelt = keys[:, :, None] // symbols ** np.arange(self.key_size) % symbols
 
         k, v = self.key_size, self.value_size
@@ -129,22 +129,3 @@ class AssociativeRetrievalConfig(Task):
         tokens[:, context + k] = gen
         tokens[:, context + k + 1 :] = answers[:, :-1]
         return np.tile(context + k + np.arange(v), (rows, 1)), answers
-
-
-def _is_latest(keys: Array) -> Array:
-    """Whether each of the keys ``[R, K]`` comes no more in its row."""
-    bits = keys.shape[1].bit_length()
-    # Sorting (key, place) puts equal keys next to each other with the last place behind.
-    packed = np.sort((keys.astype(np.int64) << bits) | np.arange(keys.shape[1]), axis=1)
-    last = np.ones(keys.shape, dtype=bool)
-    last[:, :-1] = packed[:, :-1] >> bits != packed[:, 1:] >> bits
-    latest = np.empty(keys.shape, dtype=bool)
-    np.put_along_axis(latest, packed & ((1 << bits) - 1), last, axis=1)
-    return latest
-
-
-def _choose(rng: Rng, among: Array) -> Array:
-    """``[R]``: one of the places of each row of ``among`` ``[R, K]`` that are true, all equally likely."""
-    ranks = rng.integers(0, among.sum(axis=1))
-    chosen: Array = (among & (np.cumsum(among, axis=1) == ranks[:, None] + 1)).argmax(axis=1)
-    return chosen

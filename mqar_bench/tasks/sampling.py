@@ -76,10 +76,40 @@ def fill(rng: Rng, tokens: Array, vocab: int, without: Array | None = None) -> N
     if without is None:
         tokens[:] = rng.integers(0, vocab, size=tokens.shape, dtype=np.int32)
         return
-    # A draw is a rank among the tokens that are left; below the j-th excluded one there are excluded[j] - j of them.
+    k = without.shape[1]
+    tokens[:] = skip(rng.integers(0, vocab - k, size=tokens.shape, dtype=np.int32), without, vocab)
+
+
+def skip(ranks: Array, without: Array, vocab: int) -> Array:
+    """int32 ``[R, L]``: the tokens in [0, vocab) that have these ranks among those left in their row.
+
+    Args:
+        ranks: ``[R, L]``, in [0, vocab - K).
+        without: ``[R, K]``, distinct tokens that are left out of a row.
+    """
+    # Below the j-th excluded token there are excluded[j] - j of those left.
     rows, k = without.shape
-    ranks = rng.integers(0, vocab - k, size=tokens.shape, dtype=np.int32)
     offsets = vocab * np.arange(rows, dtype=np.int64)[:, None]  # one search in all rows at a time
     edges = np.sort(without, axis=1) - np.arange(k) + offsets
     passed = np.searchsorted(edges.ravel(), ranks + offsets, side="right") - k * np.arange(rows)[:, None]
-    np.add(ranks, passed, out=tokens, casting="same_kind")
+    tokens: Array = np.add(ranks, passed).astype(np.int32)
+    return tokens
+
+
+def is_latest(keys: Array) -> Array:
+    """Whether each of the keys ``[R, K]`` comes no more in its row."""
+    bits = keys.shape[1].bit_length()
+    # Sorting (key, place) puts equal keys next to each other with the last place behind.
+    packed = np.sort((keys.astype(np.int64) << bits) | np.arange(keys.shape[1]), axis=1)
+    last = np.ones(keys.shape, dtype=bool)
+    last[:, :-1] = packed[:, :-1] >> bits != packed[:, 1:] >> bits
+    latest = np.empty(keys.shape, dtype=bool)
+    np.put_along_axis(latest, packed & ((1 << bits) - 1), last, axis=1)
+    return latest
+
+
+def choose(rng: Rng, among: Array) -> Array:
+    """``[R]``: one of the places of each row of ``among`` ``[R, K]`` that are true, all equally likely."""
+    ranks = rng.integers(0, among.sum(axis=1))
+    chosen: Array = (among & (np.cumsum(among, axis=1) == ranks[:, None] + 1)).argmax(axis=1)
+    return chosen

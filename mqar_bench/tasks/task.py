@@ -130,13 +130,11 @@ class Task(Frozen, ABC):
 
     def _sample(self, sampler: Sampler, seed: int, filler_seed: int) -> tuple[Array, Array, Array]:
         """int32 tokens ``[N, L]``, positions ``[N, P]`` and answers ``[N, P]``."""
-        # Two spawn keys: the streams are independent even where the two seeds are equal.
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-        filler = np.random.default_rng(np.random.SeedSequence(filler_seed, spawn_key=(1,)))
+        rng, filler = make_rng(seed, 0), make_rng(filler_seed, 1)
         n, length = self.num_examples, self.input_seq_len
         tokens = np.empty((n, length), dtype=np.int32)
         positions, answers = (np.empty((n, self.num_answers), dtype=np.int32) for _ in range(2))
-        chunk = max(1, CHUNK_POSITIONS // length)
+        chunk = chunk_rows(length)
         for start in range(0, n, chunk):
             rows = slice(start, start + chunk)
             if self.own:
@@ -146,6 +144,17 @@ class Task(Frozen, ABC):
                 _check_drawn(self, tokens[rows], drawn)
             positions[rows], answers[rows] = drawn
         return tokens, positions, answers
+
+
+def make_rng(seed: int, part: Literal[0, 1]) -> Rng:
+    """The generator of what decides positions and answers (0), or of filler (1): independent of each other even where
+    their seeds are equal."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,)))
+
+
+def chunk_rows(length: int) -> int:
+    """R, examples of so many tokens that are drawn at a time."""
+    return max(1, CHUNK_POSITIONS // length)
 
 
 def check_counts(task: Task, *counts: str) -> None:

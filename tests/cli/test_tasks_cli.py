@@ -27,6 +27,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "circuits": {"input_seq_len": 9},
     "k_hop": {"vocab_size": 64, "input_seq_len": 24, "num_kv_pairs": 4},
     "state_tracking": {"input_seq_len": 9, "group": "S3"},
+    "distant_mqar": {"vocab_size": 64, "input_seq_len": 24, "num_kv_pairs": 2},
+    "story_qa": {"vocab_size": 64, "input_seq_len": 24, "num_facts": 4},
 }
 
 

@@ -9,6 +9,7 @@ from mqar_bench.tasks import (
     AssociativeRetrievalConfig,
     CircuitsConfig,
     CompositionalConfig,
+    DistantMQARConfig,
     ForgettingConfig,
     JRTConfig,
     KHopConfig,
@@ -16,6 +17,8 @@ from mqar_bench.tasks import (
     Segment,
     StackedConfig,
     StateTrackingConfig,
+    StoryQAConfig,
+    StreamTask,
     Task,
 )
 
@@ -91,8 +94,30 @@ SETTINGS: dict[str, list[Task]] = {
         StateTrackingConfig(num_examples=40, group="A5"),
         StateTrackingConfig(num_examples=40, scored="last"),
     ],
+    "distant_mqar": [
+        DistantMQARConfig(vocab_size=4, num_examples=3, input_seq_len=4, num_kv_pairs=1, filler="spare"),
+        DistantMQARConfig(vocab_size=34, num_examples=40, input_seq_len=64, num_kv_pairs=16, filler="any"),
+        DistantMQARConfig(vocab_size=30, num_examples=200, input_seq_len=65, num_kv_pairs=4),  # often near a key
+        DistantMQARConfig(
+            vocab_size=99, num_examples=40, input_seq_len=65, num_kv_pairs=5, filler="spare", num_spare=50
+        ),
+        DistantMQARConfig(num_examples=40, input_seq_len=301, num_kv_pairs=3, num_spare=4000),
+    ],
+    "story_qa": [
+        StoryQAConfig(
+            vocab_size=14, num_examples=3, input_seq_len=6, num_facts=1, num_people=1, num_places=1, num_objects=1
+        ),
+        StoryQAConfig(num_examples=200, input_seq_len=27),
+        StoryQAConfig(num_examples=200, input_seq_len=100, num_facts=20, num_people=5, num_places=3),
+        StoryQAConfig(num_examples=40, input_seq_len=9, num_facts=2, supporting_facts=2, num_people=16),
+        StoryQAConfig(
+            num_examples=200, input_seq_len=500, num_facts=30, supporting_facts=2, num_people=3, num_objects=4
+        ),
+    ],
 }
 ALL = [config for configs in SETTINGS.values() for config in configs]
+
+STREAMED = [config for config in ALL if isinstance(config, StreamTask)]
 
 every_task = pytest.mark.parametrize("name", TASKS)
 every_setting = pytest.mark.parametrize("config", ALL, ids=lambda config: config.label)

@@ -31,6 +31,7 @@ from mqar_bench.tasks import (
     AssociativeRetrievalConfig,
     CircuitsConfig,
     CompositionalConfig,
+    DistantMQARConfig,
     ForgettingConfig,
     JRTConfig,
     KHopConfig,
@@ -38,6 +39,8 @@ from mqar_bench.tasks import (
     Sampler,
     StackedConfig,
     StateTrackingConfig,
+    StoryQAConfig,
+    StreamTask,
     Task,
 )
 from mqar_bench.tasks.task import CHUNK_POSITIONS
@@ -126,6 +129,28 @@ def swaps(permutation: tuple[int, ...]) -> int:
     return count
 
 
+def pair_of_the_beginning(config: DistantMQARConfig, row: list[int]) -> int:
+    return dict(zip(row[0 : 2 * config.num_kv_pairs : 2], row[1 : 2 * config.num_kv_pairs : 2], strict=True))[row[-1]]
+
+
+def place_in_the_story(config: StoryQAConfig, row: list[int]) -> int:
+    words = [config.word(token) for token in row]
+    *story, where, asked, mark = [(said, token) for said, token in zip(words, row, strict=True) if said[0] != "~"]
+    assert (where[0], mark[0]) == ("where", "?") and len(story) == 3 * config.num_facts
+    place: dict[str, int] = {}  # of everybody, and of what lies somewhere
+    holder: dict[str, str] = {}
+    for (person, _), (verb, _), (what, token) in zip(story[::3], story[1::3], story[2::3], strict=True):
+        if verb in ("goes", "runs", "walks", "hurries"):
+            place[person] = token
+        elif verb in ("takes", "lifts"):
+            assert what not in holder and place.pop(what, place.get(person)) == place.get(person)
+            holder[what] = person
+        else:
+            assert verb in ("drops", "leaves") and holder.pop(what) == person
+            place.update({what: place[person]} if person in place else {})
+    return place[holder.get(asked[0], asked[0])]
+
+
 SOLVERS: dict[str, Any] = {
     "multiquery_ar": latest_pair,
     "forgetting": latest_pair,
@@ -137,6 +162,8 @@ SOLVERS: dict[str, Any] = {
     "circuits": count,
     "k_hop": hop_on,
     "state_tracking": multiply,
+    "distant_mqar": pair_of_the_beginning,
+    "story_qa": place_in_the_story,
 }
 
 
@@ -203,6 +230,13 @@ def test_the_seed_decides_everything(config: Task) -> None:
 def test_filler_is_all_that_the_filler_seed_decides(config: Task) -> None:
     first, other = config.build(1), config.build(1, filler_seed=2)
     assert torch.equal(first.positions, other.positions) and torch.equal(first.answers, other.answers)
+    if isinstance(config, StreamTask):
+        plan = config.stream(1).plan
+        used = torch.zeros(first.tokens.shape).scatter_(1, torch.from_numpy(plan.places), 1.0) > 0
+        assert torch.equal(first.tokens[used], other.tokens[used])
+        drawn = (first.tokens != other.tokens)[~used].float()
+        assert drawn.numel() < 100 or drawn.mean() > 0.9
+        return
     if not getattr(config, "random_non_queries", False):
         assert torch.equal(first.tokens, other.tokens)
         return
@@ -239,6 +273,8 @@ BITS = {
     "circuits": "7aff8825e699aee1",
     "k_hop": "23c468a97918864b",
     "state_tracking": "4f11bef6317f24d7",
+    "distant_mqar": "f062e96a4165b87f",
+    "story_qa": "e31382cdc4fabd19",
 }
 
 
