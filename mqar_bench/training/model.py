@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,14 @@ import mixers
 from mqar_bench.config import ModelConfig
 from mqar_bench.training.embeddings import INIT_STD, Pairs, make_embeddings
 from mqar_bench.training.state_mixers import make_state_mixer
+
+
+class ModelState(NamedTuple):
+    """What a model carries from a piece of a sequence to the next: how many tokens it has read, and what each layer's
+    sequence mixer carries. Nothing else of them is kept."""
+
+    seen: int
+    layers: tuple[mixers.State, ...]
 
 
 class Block(nn.Module):
@@ -30,10 +40,13 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(config.d_model)
         self.norm2 = nn.LayerNorm(config.d_model)
 
-    def mix(self, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+    def mix(
+        self, hidden: Tensor, residual: Tensor | None, mixer: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The first half, with another form of the sequence mixer if one is given."""
         dropped = self.dropout1(hidden)
         residual = dropped if residual is None else dropped + residual
-        return self.sequence_mixer(self.norm1(residual)), residual
+        return (self.sequence_mixer if mixer is None else mixer)(self.norm1(residual)), residual
 
     def update(self, hidden: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         residual = self.dropout2(hidden) + residual
@@ -71,13 +84,53 @@ class LanguageModel(nn.Module):
         Returns:
             ``[B, T, vocab]``, or ``[B, P, vocab]``; with ``input_type`` continuous, ``vocab // 2 + 1`` logits each.
         """
+        return self._read(tokens, positions, 0, self.sequence_mixers)
+
+    def prefill(
+        self, tokens: Tensor, state: ModelState | None = None, positions: Tensor | None = None
+    ) -> tuple[Tensor, ModelState]:
+        """``forward`` of a piece of a sequence, and what is to be carried to the next piece.
+
+        Args:
+            tokens: int64 ``[B, T]``, T at least 1.
+            state: as it was returned for the pieces before; None at the beginning. Go on with the one returned: this
+                one may be changed in place if gradients are off.
+            positions: int64 ``[B, P]``, within the piece; P may be 0.
+
+        Raises:
+            ValueError: the sequence is longer than there are learned positions.
+            TypeError: a mixer from elsewhere has no ``prefill``, and no ``step`` to replace it.
+        """
+        seen, T = 0 if state is None else state.seen, tokens.shape[1]
+        if self.position_embeddings is not None and seen + T > self.position_embeddings.num_embeddings:
+            limit = self.position_embeddings.num_embeddings
+            raise ValueError(f"the model has learned positions of {limit} tokens, and is to read {seen + T}")
+        after: list[mixers.State] = []
+
+        def carry(mixer: mixers.SequenceMixer, before: mixers.State | None) -> Callable[[Tensor], Tensor]:
+            def mix(x: Tensor) -> Tensor:
+                y, carried = find_prefill(mixer)(x, before)
+                after.append(carried)
+                return y
+
+            return mix
+
+        layers = (None,) * len(self.blocks) if state is None else state.layers
+        carrying = [carry(mixer, before) for mixer, before in zip(self.sequence_mixers, layers, strict=True)]
+        logits = self._read(tokens, positions, seen, carrying)
+        return logits, ModelState(seen + T, tuple(after))
+
+    def _read(
+        self, tokens: Tensor, positions: Tensor | None, seen: int, sequence_mixers: Sequence[Callable[[Tensor], Tensor]]
+    ) -> Tensor:
+        """Logits of tokens that come after ``seen`` others, through these in place of the sequence mixers."""
         embeddings = self.word_embeddings.weight
         hidden = self.word_embeddings(tokens) if self.pairs is None else self.pairs.embed(tokens, embeddings)
         if self.position_embeddings is not None:
-            hidden = hidden + self.position_embeddings.weight[: tokens.shape[1]]
+            hidden = hidden + self.position_embeddings.weight[seen : seen + tokens.shape[1]]
         residual: Tensor | None = None
-        for block in self.blocks:
-            hidden, residual = block.mix(hidden, residual)
+        for block, mixer in zip(self.blocks, sequence_mixers, strict=True):
+            hidden, residual = block.mix(hidden, residual, mixer)
             if block is self.blocks[-1] and positions is not None:
                 hidden, residual = at_positions(hidden, positions), at_positions(residual, positions)
             hidden, residual = block.update(hidden, residual)
@@ -115,6 +168,19 @@ class LanguageModel(nn.Module):
         if not all(hasattr(mixer, "active_state_size") for mixer in self.sequence_mixers):
             return None
         return sum(mixer.active_state_size(sequence_length) for mixer in self.sequence_mixers)
+
+
+def find_prefill(mixer: nn.Module) -> Callable[[Tensor, mixers.State | None], tuple[Tensor, mixers.State]]:
+    """How a mixer reads a piece and keeps its state; one from elsewhere need not have ``prefill``, only ``step``.
+
+    Raises:
+        TypeError: it has neither.
+    """
+    if callable(own := getattr(mixer, "prefill", None)):
+        return cast(Callable[[Tensor, mixers.State | None], tuple[Tensor, mixers.State]], own)
+    if not all(callable(getattr(mixer, name, None)) for name in ("step", "init_state")):
+        raise TypeError(f"{type(mixer).__name__} carries no state: it has no prefill, nor step and init_state")
+    return partial(mixers.SequenceMixer.prefill, cast(mixers.SequenceMixer, mixer))
 
 
 def auxiliary_losses(module: nn.Module) -> list[Tensor]:

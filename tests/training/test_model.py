@@ -152,3 +152,80 @@ def test_auxiliary_losses_are_collected():
     model.blocks[0].sequence_mixer.get_auxiliary_loss = lambda: torch.tensor(0.5)
     model.blocks[1].sequence_mixer.get_auxiliary_loss = lambda: torch.tensor(0.25)
     assert model.auxiliary_loss().item() == 0.75
+
+
+def size_of(state):
+    return sum(mixers.state_elements(layer) for layer in state.layers)
+
+
+@pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
+def test_a_sequence_read_in_pieces_gives_what_it_gives_as_a_whole(changes):
+    model = make(**changes).double()
+    tokens, positions, _ = SEGMENT.batch(0, 3)
+    with torch.no_grad():
+        whole, state, read = model(tokens), None, []
+        for piece in tokens.split([1, 6, 16, 9], dim=1):
+            before = None if state is None else state.seen
+            logits, state = model.prefill(piece, state)
+            read.append(logits)
+            assert state.seen == (before or 0) + piece.shape[1]
+        torch.testing.assert_close(torch.cat(read, 1), whole, rtol=1e-9, atol=1e-9)
+        assert size_of(state) == model.state_size(32)
+        nothing, state = model.prefill(tokens[:, :20], None, positions[:, :0])
+        assert nothing.shape == (3, 0, 64)
+        some, _ = model.prefill(tokens[:, 20:], state, torch.tensor([[0, 11]] * 3))
+    torch.testing.assert_close(some, whole[:, [20, 31]], rtol=1e-9, atol=1e-9)
+
+
+def test_pieces_of_pairs_are_read_as_the_whole_is():
+    config = StackedConfig(vocab_size=81, num_examples=4, num_kv_pairs=4)
+    model = make(vocab_size=16, input_type="continuous", learnable_word_embeddings=False).double()
+    tokens = config.build(1).inputs
+    with torch.no_grad():
+        first, state = model.prefill(tokens[:, :3])
+        rest, _ = model.prefill(tokens[:, 3:], state)
+        torch.testing.assert_close(torch.cat([first, rest], 1), model(tokens), rtol=1e-9, atol=1e-9)
+
+
+def test_a_sequence_ends_with_the_learned_positions():
+    model = make(max_position_embeddings=8)
+    _, state = model.prefill(torch.zeros(1, 6, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"^the model has learned positions of 8 tokens, and is to read 9$"):
+        model.prefill(torch.zeros(1, 3, dtype=torch.int64), state)
+
+
+class StepsOnly(torch.nn.Module):
+    """Carries the sum of what it has seen; from elsewhere, so that it has no more than it must."""
+
+    def __init__(self, d_model, layer_idx=None):
+        super().__init__()
+
+    def forward(self, x):
+        return x.cumsum(1)
+
+    def init_state(self, batch):
+        return {"sum": torch.zeros(batch, 16)}
+
+    def step(self, x_t, state):
+        total = state["sum"] + x_t
+        return total, {"sum": total}
+
+
+class NoState(torch.nn.Module):
+    def __init__(self, d_model, layer_idx=None):
+        super().__init__()
+
+    def forward(self, x):
+        return x
+
+
+def test_a_mixer_from_elsewhere_is_read_step_by_step_or_not_at_all():
+    model = make(mixers=(MixerSpec(name=f"{__name__}.StepsOnly"),))
+    tokens = SEGMENT.inputs[:2]
+    with torch.no_grad():
+        first, state = model.prefill(tokens[:, :20])
+        rest, _ = model.prefill(tokens[:, 20:], state)
+        torch.testing.assert_close(torch.cat([first, rest], 1), model(tokens))
+    model = make(mixers=(MixerSpec(name=f"{__name__}.NoState"),))
+    with pytest.raises(TypeError, match="^NoState carries no state: it has no prefill, nor step and init_state$"):
+        model.prefill(tokens)
