@@ -15,6 +15,7 @@ from mqar_bench.cli import (  # noqa: F401
     run,
     size,
     story,
+    stream,
     sweep,
     tasks,
     trace,

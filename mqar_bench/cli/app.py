@@ -19,8 +19,8 @@ STARTED = time.monotonic()
 
 #: As help lists them: what one does with a benchmark, in that order.
 ORDER = (
-    "sweep", "run", "language", "results", "show", "plot", "evaluate", "trace", "reproduce", "report", "mixers",
-    "check", "compare", "state-size", "perf", "doctor",
+    "sweep", "run", "language", "results", "show", "plot", "evaluate", "stream", "trace", "reproduce", "report",
+    "mixers", "check", "compare", "state-size", "perf", "doctor",
 )  # fmt: skip
 
 

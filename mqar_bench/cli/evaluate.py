@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,8 @@ from mqar_bench.cli.launching import INTERRUPTED
 from mqar_bench.cli.output import Json
 
 if TYPE_CHECKING:
+    import torch
+
     from mqar_bench.analysis.evaluation import Evaluation
     from mqar_bench.config import RunConfig
     from mqar_bench.records.store import Store
@@ -61,30 +64,23 @@ def evaluate(
     --train.test_batch_size and --train.test_batch_tokens, the most at a time. Examples follow from the data seed and a
     setting's place in the list.
     """
-    from mqar_bench.analysis.evaluation import evaluate_weights, keep_evaluation, read_evaluations
+    from mqar_bench.analysis.evaluation import SCORED, evaluate_weights, keep_evaluation, read_evaluations
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.config.overrides import apply_overrides, parse_pairs
     from mqar_bench.records.store import Store
     from mqar_bench.records.weights import read_header
-    from mqar_bench.training.device import pick_device
 
     words, store = list(words or []), Store(results)
     if not words or words[0].startswith("-"):
         raise UsageError("which run? Give its id, SWEEP/SCALE/I or its .safetensors file first")
     named = words.pop(0)
     pairs = parse_pairs(words, [name for parameter in context.command.params for name in parameter.opts])
-    weights = read_header(_find(named, store))
-    _refuse_others(pairs)
+    weights = read_header(find_file(named, store))
+    refuse_others(pairs, SCORED)
     config = apply_overrides(weights.config, pairs)
     if out is not None:
         read_evaluations(out)
-    wanted = config.train.device if device is None else device.value
-    try:
-        where = pick_device(wanted)
-    except ValueError:
-        raise UsageError(
-            f"run {weights.config.run_id} is to be scored on {wanted}, which is not here: --device cpu"
-        ) from None
+    where = choose_device(weights.config, config, device)
     try:
         evaluation = evaluate_weights(weights, config, where)
     except KeyboardInterrupt:
@@ -99,7 +95,7 @@ def evaluate(
         _print(evaluation, weights, out)
 
 
-def _find(named: str, store: Store) -> Path:
+def find_file(named: str, store: Store) -> Path:
     """The file of weights that is meant."""
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.records.store import WEIGHTS
@@ -121,16 +117,31 @@ def _find(named: str, store: Store) -> Path:
     return found[config.run_id]
 
 
-def _refuse_others(pairs: list[tuple[str, str]]) -> None:
-    """Settings that have no part in scoring: the model is trained, and stays what it is."""
-    from mqar_bench.analysis.evaluation import SCORED
+def choose_device(trained: RunConfig, config: RunConfig, device: Device | None) -> torch.device:
+    """Where to score the run's model.
+
+    Raises:
+        UsageError: it is not here.
+    """
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.training.device import pick_device
+
+    wanted = config.train.device if device is None else device.value
+    try:
+        return pick_device(wanted)
+    except ValueError:
+        raise UsageError(f"run {trained.run_id} is to be scored on {wanted}, which is not here: --device cpu") from None
+
+
+def refuse_others(pairs: list[tuple[str, str]], settings: Sequence[str]) -> None:
+    """All but these settings have no part in scoring: the model is trained, and stays what it is."""
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.config import RunConfig
 
     for path, _ in pairs:
         known = path.split(".")[0] in RunConfig.model_fields
-        if known and not any(path == scored or path.startswith(f"{scored}.") for scored in SCORED):
-            raise UsageError(f"--{path}: the model is trained already; what can be set is --{', --'.join(SCORED)}")
+        if known and not any(path == scored or path.startswith(f"{scored}.") for scored in settings):
+            raise UsageError(f"--{path}: the model is trained already; what can be set is --{', --'.join(settings)}")
 
 
 def _compare(weights: Weights, store: Store) -> None:

@@ -207,7 +207,7 @@ def write_file(path: Path, data: bytes) -> None:
 def read_file(path: Path, problems: list[str]) -> Iterator[Entry]:
     """The records in a file: one in a ``.json``, one a line in a ``.jsonl``; ``problems`` gets a line for what is none.
 
-    What `mqar-bench perf` and `mqar-bench evaluate` wrote is passed over.
+    What `mqar-bench perf`, `evaluate` and `stream` wrote is passed over.
     """
     try:
         if path.exists() and not path.is_file():  # a folder, or a pipe that nobody may ever write to
@@ -265,7 +265,7 @@ def _to_values(text: bytes) -> dict[str, Any]:
         values = json.loads(text)
     except ValueError as error:
         raise NotARecord(f"not JSON, or cut off ({error})" if text.strip() else "empty") from None
-    for what in ("bench", "evaluation", "perf", "soak"):
+    for what in ("bench", "evaluation", "perf", "soak", "stream"):
         if isinstance(values, dict) and f"{what}_schema_version" in values:
             raise _Measurement(f"measurements of {what}")
     if not isinstance(values, dict) or "schema_version" not in values:

@@ -90,6 +90,10 @@ CASES = [
     (f"show {RUN.run_id}", lambda v: v["run_id"] == RUN.run_id),
     ("plot curves --sweep adhoc", lambda v: len(v["files"]) == 3 and "accuracy" in v["table"][0]),
     (f"evaluate {RUN.run_id}", lambda v: v["run_id"] == RUN.run_id),
+    (
+        f"stream {RUN.run_id} --to 64 --from 16 --examples 4 --data.test.0.name distant_mqar",
+        lambda v: [entry["status"] for entry in v["contexts"]] == ["done", "done"],
+    ),
     (f"trace {RAMNET.run_id}", lambda v: v["examples"] == 16 and all(Path(file).is_file() for file in v["files"])),
     ("mixers", lambda v: "ramnet" in {mixer["name"] for mixer in v}),
     ("mixers ramnet", lambda v: v["name"] == "ramnet"),
