@@ -15,7 +15,7 @@ from mqar_bench.records.result import Provenance
 from mqar_bench.tasks import AnyTask
 
 #: What must be the same for an evaluation to go on.
-SAME = ("run_id", "weights_sha256", "task", "seed", "examples", "rows", "piece", "precision", "device")
+SAME = ("run_id", "weights_sha256", "examples", "task", "seed", "rows", "piece", "precision", "device")
 
 
 class StreamedContext(Frozen):

@@ -193,6 +193,8 @@ class _Reading:
     device: torch.device
     path: Path
     watcher: Watcher
+    #: Bytes that the process had when it began with a context.
+    floor: int = 0
 
     def run(self) -> StreamEvaluation:
         self.watcher.start(self.evaluation, self.settings.contexts)
@@ -222,6 +224,8 @@ class _Reading:
         assert isinstance(task, StreamTask)
         stream, n = task.stream(self.evaluation.seed, input_seq_len=context), self.settings.examples
         entry = self.evaluation.at(context)
+        reset_peak_memory(self.device)
+        self.floor = peak_memory(self.device)
         while entry.status == "partial":
             start = len(entry.correct)
             stop = min(start + self.settings.rows, n)
@@ -251,8 +255,7 @@ class _Reading:
         positions, answers = (torch.from_numpy(part.astype(np.int64)) for part in (plan.positions, plan.answers))
         right = torch.zeros(answers.shape, dtype=torch.bool)
         state: ModelState | None = None
-        reset_peak_memory(self.device)
-        floor, seconds, seen = peak_memory(self.device), 0.0, 0
+        seconds, seen = 0.0, 0
         for tokens in self._pieces(stream, start, stop):
             piece = torch.from_numpy(tokens).to(self.device, torch.int64)
             last = seen + tokens.shape[1]
@@ -268,7 +271,7 @@ class _Reading:
             if asked.any():
                 right |= asked & (logits.argmax(-1).cpu() == answers)
             seen = last
-            if (taken := peak_memory(self.device) - floor) > self.settings.memory:
+            if (taken := peak_memory(self.device) - self.floor) > self.settings.memory:
                 raise _Ended(f"reading takes {show_bytes(taken)} at token {seen}, {self._limit}")
             self.watcher.progress(length, (start + (stop - start) * seen / length) / stream.task.num_examples)
         assert state is not None
