@@ -32,6 +32,7 @@ _SWEEPS = {
         "token_wise",
         "published",
         "cost",
+        "long_context",
     )
 }
 

@@ -1,0 +1,65 @@
+"""Recall over filler, trained on 1,024 tokens at most, for `mqar-bench stream` to read far beyond.
+
+Every architecture, at one size, behind a short convolution as in fig3. What is stored comes first, and then filler of
+spare words, which says nothing: what a state has lost at a context is lost to reading alone.
+"""
+
+from __future__ import annotations
+
+from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig
+from mqar_bench.tasks import DistantMQARConfig
+from sweeps import fig3
+from sweeps.protocols import CONV, SMALL_BATCH, training
+
+SCALES = ("smoke", "laptop")
+
+#: Length and steps an epoch at laptop: most steps are on little filler, where every mixer learns sooner what recall is.
+LAPTOP_TRAIN = ((32, 16), (64, 12), (128, 8), (256, 4), (512, 2), (1024, 2))
+LAPTOP_TEST = (64, 256, 1024)
+#: Examples of each test setting, and of those that guide training.
+EXAMPLES, GUIDES = 128, 48
+
+
+def configs(scale: str) -> list[RunConfig]:
+    """smoke: seconds, accuracies mean nothing. laptop: fig3's smallest model of each mixer at its rates."""
+    if scale == "smoke":
+        options = fig3.SMOKE_OPTIONS
+        specs = [(16, MixerSpec(name=name, options=options.get(name, {})), 1e-2) for name in fig3.LAPTOP_MODELS]
+    else:
+        models = {name: sizes[0] for name, sizes in fig3.LAPTOP_MODELS.items()}
+        specs = [
+            (d_model, MixerSpec(name=name, options=chosen), rate)
+            for name, (d_model, chosen) in models.items()
+            for rate in fig3.LAPTOP_RATES[name]
+        ]
+    data = make_data(scale)
+    return [
+        RunConfig(
+            sweep="long_context",
+            scale=scale,
+            data=data,
+            model=ModelConfig(vocab_size=data.train[0].vocab_size, d_model=d_model, mixers=(CONV, spec)),
+            train=training(scale, rate),
+        )
+        for d_model, spec, rate in specs
+    ]
+
+
+def make_data(scale: str) -> DataConfig:
+    """Four pairs of a small vocabulary, over filler of one in eight of its words."""
+    if scale == "smoke":
+        task = DistantMQARConfig(vocab_size=64, num_spare=16, num_kv_pairs=2, input_seq_len=16, filler="spare")
+        train, test = (task.model_copy(update={"num_examples": n}) for n in (64, 32))
+        return DataConfig(train=(train,), test=(test,), fresh=True)
+
+    def at(length: int, examples: int) -> DistantMQARConfig:
+        return DistantMQARConfig(
+            vocab_size=256, num_spare=32, num_kv_pairs=4, input_seq_len=length, num_examples=examples, filler="spare"
+        )
+
+    return DataConfig(
+        train=tuple(at(length, steps * SMALL_BATCH) for length, steps in LAPTOP_TRAIN),
+        validation=tuple(at(length, GUIDES) for length in LAPTOP_TEST),
+        test=tuple(at(length, EXAMPLES) for length in LAPTOP_TEST),
+        fresh=True,
+    )
