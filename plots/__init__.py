@@ -1,6 +1,7 @@
 """Figures: one module each, a pure function from a tidy table (``mqar_bench.records.table``) to a matplotlib Figure.
 
-Those without ``SWEEPS`` are drawn from traces (``mqar_bench.analysis.trace``) instead. Wherever a figure's name is
+Those without ``SWEEPS`` are drawn from traces (``mqar_bench.analysis.trace``) instead, or with ``STREAMED`` from
+streaming evaluations (``mqar_bench.analysis.stream_record``). Wherever a figure's name is
 taken it may be one of the user's own, by its file or a dotted name (``plots.own``).
 """
 
@@ -16,10 +17,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mqar_bench.analysis.stream_record import StreamEvaluation
     from mqar_bench.analysis.trace import Trace
     from mqar_bench.basics.modules import Place
     from plots.drawing import Drawing
     from plots.own import OwnFigure
+
+    #: What figures are drawn from.
+    Data = pd.DataFrame | list[Trace] | list[StreamEvaluation]
 
 __all__ = [
     "describe",
@@ -29,6 +34,7 @@ __all__ = [
     "names",
     "save",
     "shows_screening",
+    "shows_streams",
     "sweep_files",
     "sweeps",
     "table",
@@ -53,6 +59,7 @@ _PLOTS = {
         "published",
         "traces",
         "cache",
+        "long_context",
     )
 }
 
@@ -90,6 +97,15 @@ def shows_screening(name: str) -> bool:
     return getattr(_module(name), "SCREENING", False)
 
 
+def shows_streams(name: str) -> bool:
+    """Whether a figure is drawn from streaming evaluations.
+
+    Raises:
+        ValueError: no such figure.
+    """
+    return getattr(_module(name), "STREAMED", False)
+
+
 def describe(name: str) -> str:
     """What a figure shows, in one line.
 
@@ -99,7 +115,7 @@ def describe(name: str) -> str:
     return (_module(name).__doc__ or "").strip().splitlines()[0]
 
 
-def table(name: str, data: pd.DataFrame | list[Trace]) -> pd.DataFrame:
+def table(name: str, data: Data) -> pd.DataFrame:
     """The numbers in a figure, as ``draw`` writes them.
 
     Raises:
@@ -108,14 +124,12 @@ def table(name: str, data: pd.DataFrame | list[Trace]) -> pd.DataFrame:
     return _module(name).table(data)
 
 
-def draw(
-    name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int = 1, ours: Collection[str] = ()
-) -> list[Path]:
+def draw(name: str, data: Data, out: Path, columns: int = 1, ours: Collection[str] = ()) -> list[Path]:
     """Draw a figure from records into ``out``: NAME.pdf, NAME.png, and NAME.csv with the numbers in it.
 
     Args:
         name: the figure; files of one of the user's own are named after its file.
-        data: tidy rows, one a run; traces for a figure that is drawn from these.
+        data: tidy rows, one a run; traces or streaming evaluations for a figure that is drawn from these.
         out: folder, made if missing.
         columns: of a page, that the figure takes: 1 or 2, where it can be had in either.
         ours: mixers that stand out, in a figure that can have some do so.
@@ -138,13 +152,13 @@ def save(name: str, numbers: pd.DataFrame, out: Path, columns: int = 1, ours: Co
     return draw_numbers(name, numbers, columns, ours).save(out)
 
 
-def make_figure(name: str, data: pd.DataFrame | list[Trace], columns: int = 1, ours: Collection[str] = ()) -> Drawing:
+def make_figure(name: str, data: Data, columns: int = 1, ours: Collection[str] = ()) -> Drawing:
     """A figure from records, with the numbers in it: nothing is written before its ``save(folder)``.
 
     Args:
         name: the figure, such as ``capacity``, or one of the user's own by file or dotted name.
-        data: tidy rows, one a run, as ``to_frame(records, curves=True)`` gives them; traces for a figure that is drawn
-            from these.
+        data: tidy rows, one a run, as ``to_frame(records, curves=True)`` gives them; traces or streaming
+            evaluations for a figure that is drawn from these.
         columns: of a page, that the figure takes: 1 or 2, where it can be had in either.
         ours: mixers that stand out, in a figure that can have some (``fig3``, ``capacity``).
 

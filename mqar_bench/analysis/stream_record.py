@@ -14,6 +14,8 @@ from mqar_bench.basics.frozen import Frozen
 from mqar_bench.records.result import Provenance
 from mqar_bench.tasks import AnyTask
 
+#: Of the file beside the weights.
+ENDING = ".stream.json"
 #: What must be the same for an evaluation to go on.
 SAME = ("run_id", "weights_sha256", "examples", "task", "seed", "rows", "piece", "precision", "device")
 
@@ -78,9 +80,10 @@ class StreamedContext(Frozen):
 class StreamEvaluation(Frozen):
     """A trained model at contexts beyond those it was trained on, read in pieces with nothing but its state carried.
 
-    ``run_id``, ``mixer`` and ``trained`` are the run's that trained it; ``weights`` is the file, ``weights_sha256`` the
-    digest of its tensors. ``task`` is what is read, at ``contexts`` in place of its own length; ``chance`` what a guess
-    is worth there, and ``trained_length`` the longest sequence of training.
+    ``run_id``, ``mixer``, ``stack`` (its mixers in order), ``variant``, ``learning_rate`` and ``trained`` are the run's
+    that trained it, ``trained_accuracy`` what it got on the settings that guided it; ``weights`` is the file,
+    ``weights_sha256`` the digest of its tensors. ``task`` is what is read, at ``contexts`` in place of its own length;
+    ``chance`` what a guess is worth there, and ``trained_length`` the longest sequence of training.
 
     Args:
         seed: of the task, derived from the run's data seed.
@@ -97,6 +100,10 @@ class StreamEvaluation(Frozen):
     stream_schema_version: Literal[1] = 1
     run_id: str
     mixer: str
+    stack: str
+    variant: str
+    learning_rate: float
+    trained_accuracy: float
     weights: str
     weights_sha256: str
     task: AnyTask
@@ -152,6 +159,17 @@ def read_stream(path: Path) -> StreamEvaluation | None:
         return StreamEvaluation.model_validate_json(text)
     except (ValidationError, RecursionError):
         raise UsageError(f"{path} is there and holds something else than a streaming evaluation: give --out") from None
+
+
+def find_streams(root: Path, scale: str | None = None) -> list[StreamEvaluation]:
+    """Those that `mqar-bench stream` has kept in a folder of records, of all scales or one.
+
+    Raises:
+        UsageError: a file holds something else.
+    """
+    paths = sorted(root.glob(f"*/*{ENDING}"))
+    read = [read_stream(path) for path in paths if scale is None or path.parent.name.endswith(f"-{scale}")]
+    return [each for each in read if each is not None]
 
 
 def resume_stream(fresh: StreamEvaluation, before: StreamEvaluation | None, path: Path) -> StreamEvaluation:

@@ -148,6 +148,10 @@ def stream_weights(
         fresh = StreamEvaluation(
             run_id=loaded.config.run_id,
             mixer=loaded.config.mixer,
+            stack=" ".join(spec.name for spec in loaded.config.model.mixers),
+            variant=loaded.config.variant,
+            learning_rate=loaded.config.train.learning_rate,
+            trained_accuracy=loaded.result.epochs[-1].accuracy,
             weights=str(weights.path),
             weights_sha256=loaded.sha256,
             task=task,

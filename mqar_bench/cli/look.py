@@ -19,10 +19,10 @@ from mqar_bench.cli.output import Format, Json, ListFormat, frame_rows, print_js
 from mqar_bench.cli.results import read_records
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from mqar_bench.analysis.stream_record import StreamEvaluation
     from mqar_bench.analysis.trace import Trace
     from mqar_bench.records.result import RunResult
+    from plots import Data
 
 
 #: Lines that name runs that a figure lacks, at most, for each sweep; a report names all.
@@ -92,6 +92,9 @@ def plot(
         if Path(f"{name}.py").is_file():
             raise UsageError(f"no figure named {name!r}: did you mean the file {name}.py?")
         raise UsageError(f"no figure named {name!r}{hint(name, plots.names())}")
+    if not own and plots.shows_streams(name):
+        _draw(name, _find_streams(name, results, scale, trace), out, columns, as_json)
+        return
     if not plots.sweeps(name) and (trace or not own):
         _draw(name, _read_traces(name, trace), out, columns, as_json)
         return
@@ -162,7 +165,20 @@ def _read_traces(name: str, files: list[Path] | None) -> list[Trace]:
     return [load_trace(file) for file in files]
 
 
-def _draw(name: str, data: pd.DataFrame | list[Trace], out: Path, columns: int, as_json: bool) -> None:
+def _find_streams(name: str, results: Path, scale: str | None, traces: list[Path] | None) -> list[StreamEvaluation]:
+    from mqar_bench.analysis.stream_record import find_streams
+    from mqar_bench.basics.errors import UsageError
+
+    if traces:
+        raise UsageError(f"the figure {name} is drawn from what `mqar-bench stream` keeps: there is no --trace to it")
+    found = find_streams(results, scale)
+    if not found:
+        at = f" at scale {scale}" if scale else ""
+        raise UsageError(f"no run in {results} is streamed{at}: `mqar-bench stream RUN` does that")
+    return found
+
+
+def _draw(name: str, data: Data, out: Path, columns: int, as_json: bool) -> None:
     import plots
     from mqar_bench.basics.errors import UsageError
 

@@ -75,6 +75,8 @@ def _section(store: Store, all_records: Sequence[RunResult], name: str, scale: s
     from mqar_bench.cli.left_out import left_out
     from mqar_bench.records.table import to_frame
 
+    if plots.shows_streams(name):
+        return _streamed_section(store, name, scale)
     if not plots.sweeps(name):
         return _traced_section(store, name, scale)
     records = [r for r in all_records if r.config.sweep in plots.sweeps(name)]
@@ -132,6 +134,35 @@ def _traced_section(store: Store, name: str, scale: str) -> Section | None:
         configs=[trace.config for trace in traces],
         claims=locality(table) if name == "cache" else (),
         note=f"Traced: {runs}; mixers {' '.join(spec.name for spec in traces[0].config.model.mixers)}.",
+    )
+
+
+def _streamed_section(store: Store, name: str, scale: str) -> Section | None:
+    """Like ``_section``, of what `mqar-bench stream` has kept beside the records of the scale."""
+    import plots
+    from mqar_bench.analysis.report.section import Section
+    from mqar_bench.analysis.stream_record import find_streams
+
+    found = find_streams(store.root, scale)
+    if not found:
+        print(f"{name}: nothing is streamed, see `mqar-bench stream`", file=sys.stderr)
+        return None
+    try:
+        table = plots.table(name, found)
+    except ValueError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return None
+    task = found[0].task
+    read = f"{found[0].examples} examples of {task.name} at each context, read {found[0].rows} at a time"
+    return Section(
+        name=name,
+        title=plots.describe(name),
+        picture=_picture(name, scale),
+        table=table,
+        runs=None,
+        configs=[],
+        claims=(),
+        note=f"{read}; {len(found)} run{'s' if len(found) > 1 else ''}.",
     )
 
 

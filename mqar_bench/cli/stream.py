@@ -71,6 +71,7 @@ def stream(
     changed as for `mqar-bench evaluate`, by --data.test and --data.seed. A model whose state grows ends where --memory
     does, and it is said so. The same command goes on with what is left: what is read is kept after every batch of rows.
     """
+    from mqar_bench.analysis.stream_record import ENDING
     from mqar_bench.analysis.streaming import StreamSettings, stream_weights
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.cli.streamed import StreamLines, print_stream
@@ -101,7 +102,7 @@ def stream(
     refuse_others(pairs, STREAMED)
     config = apply_overrides(weights.config, pairs)
     where = choose_device(weights.config, config, device)
-    path = weights.path.with_suffix(".stream.json") if out is None else out
+    path = weights.path.with_suffix(ENDING) if out is None else out
     if path.suffix != ".json":
         raise UsageError(f"--out {path}: the file must end in .json")
     watcher = StreamLines(quiet, budget)

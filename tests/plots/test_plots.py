@@ -11,8 +11,9 @@ NAMES = tuple(name for name in plots.names() if plots.sweeps(name))
 COLUMN, PAGE = 3.35, 6.9
 
 
-def test_every_figure_but_those_of_traces_reads_sweeps_that_there_are():
-    assert set(plots.names()) - set(NAMES) == {"traces", "cache"}
+def test_every_figure_but_those_of_traces_and_streams_reads_sweeps_that_there_are():
+    assert set(plots.names()) - set(NAMES) == {"traces", "cache", "long_context"}
+    assert [name for name in plots.names() if plots.shows_streams(name)] == ["long_context"]
     assert {sweep for name in NAMES for sweep in plots.sweeps(name)} <= set(sweeps.names())
 
 

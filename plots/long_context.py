@@ -1,0 +1,194 @@
+"""Accuracy, reading speed and peak memory against context, of models read far beyond what they were trained on.
+
+It is drawn from what `mqar-bench stream` has kept (``mqar_bench.analysis.stream_record``), and not from records alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mqar_bench.analysis.statistics import interval
+from mqar_bench.analysis.stream_record import StreamedContext, StreamEvaluation
+from plots.axes import GRID, accuracy_axis, size_axis
+from plots.lines import legend_beside, series
+from plots.style import PAGE, RC
+
+#: Drawn from streaming evaluations.
+STREAMED = True
+
+#: Inches: the height of the figure, without what the legend needs beyond it.
+HEIGHT = 2.3
+#: What is drawn beside accuracy: the column, a divisor, and the label of the axis.
+COSTS = {"tokens_per_second": (1e3, "Reading (1000 tokens/s)"), "peak_bytes": (2**20, "Peak memory (MiB)")}
+COLUMNS = (
+    "mixer", "stack", "variant", "state_bytes", "context", "status", "accuracy", "low", "high", "seeds",
+    "tokens_per_second", "peak_bytes", "examples", "chance", "trained_length", "learning_rate", "device", "threads",
+    "reason", "run_ids",
+)  # fmt: skip
+
+
+def table(evaluations: Iterable[StreamEvaluation]) -> pd.DataFrame:
+    """The points of the figure: what each model answers at each context that is done, and where it has ended.
+
+    A model (variant) is shown at the learning rate whose runs did best in training, by the mean over seeds; of equals
+    the lower. Of a context that some seeds alone have read those count. Contexts read in part are left out.
+
+    Args:
+        evaluations: of the same task, seed, examples and device, a run each.
+
+    Returns:
+        columns mixer, stack (the mixers, in order), variant, state_bytes (of an example, after its last token), context
+        (tokens), status (done or ended), accuracy (mean over seeds), low and high (bootstrap interval: of the mean of
+        the seeds, with one seed over its examples), seeds (how many), tokens_per_second (the highest), peak_bytes
+        (the highest), examples (of a seed), chance, trained_length, learning_rate, device, threads, reason (why it has
+        ended) and run_ids. What a context has not is NaN.
+
+    Raises:
+        ValueError: no context is done, or they are of different tasks or devices.
+    """
+    read = sorted(evaluations, key=lambda each: (each.mixer, each.variant, each.learning_rate, each.run_id))
+    _check_same(read)
+    rows = []
+    for (mixer, variant), those in groupby(read, key=lambda each: (each.mixer, each.variant)):
+        chosen = _best_rate(list(those))
+        for context in sorted({entry.context for each in chosen for entry in each.contexts}):
+            if (row := _row(chosen, context)) is not None:
+                rows.append({"mixer": mixer, "variant": variant} | row)
+    if not any(row["status"] == "done" for row in rows):
+        raise ValueError("nothing to draw: no context is read; `mqar-bench stream RUN` reads them")
+    return pd.DataFrame(rows)[list(COLUMNS)]
+
+
+def _check_same(evaluations: Sequence[StreamEvaluation]) -> None:
+    """Whether they compare.
+
+    Raises:
+        ValueError: they do not; names in what.
+    """
+    kinds: dict[str, list[Any]] = {
+        "tasks": [each.task.model_dump(mode="json", exclude={"input_seq_len"}) for each in evaluations],
+        "examples": [each.examples for each in evaluations],
+        "devices": [(each.provenance.device, each.provenance.threads) for each in evaluations],
+        "numbers of rows": [each.rows for each in evaluations],
+    }
+    for what, values in kinds.items():
+        for value, each in zip(values, evaluations, strict=True):
+            if value != values[0]:
+                runs = f"{evaluations[0].run_id} has {values[0]}, {each.run_id} has {value}"
+                raise ValueError(f"models read with different {what} do not compare: {runs}")
+
+
+def _best_rate(evaluations: list[StreamEvaluation]) -> list[StreamEvaluation]:
+    """Those of the learning rate that did best in training."""
+    rates = sorted({each.learning_rate for each in evaluations})
+    by_rate = {rate: [each for each in evaluations if each.learning_rate == rate] for rate in rates}
+    best = max(rates, key=lambda rate: (float(np.mean([each.trained_accuracy for each in by_rate[rate]])), -rate))
+    return by_rate[best]
+
+
+def _row(evaluations: list[StreamEvaluation], context: int) -> dict[str, Any] | None:
+    """A model at a context; None if no seed has done it, or ended there."""
+    entries = [(each, each.at(context)) for each in evaluations]
+    done = [(each, entry) for each, entry in entries if entry.status == "done"]
+    ended = [(each, entry) for each, entry in entries if entry.status == "ended"]
+    if not (chosen := done or ended):
+        return None
+    first, parts = chosen[0][0], [entry for _, entry in chosen]
+    low, high = _spread(parts) if done else (math.nan, math.nan)
+    return {
+        "stack": first.stack,
+        "state_bytes": _most(part.state_bytes for part in parts),
+        "context": context,
+        "status": "done" if done else "ended",
+        "accuracy": float(np.mean([part.accuracy for part in parts])) if done else math.nan,
+        "low": low,
+        "high": high,
+        "seeds": len(parts),
+        "tokens_per_second": _most(part.tokens_per_second for part in parts) if done else math.nan,
+        "peak_bytes": _most(part.peak_bytes for part in parts) if done else math.nan,
+        "examples": first.examples,
+        "chance": first.chance,
+        "trained_length": first.trained_length,
+        "learning_rate": first.learning_rate,
+        "device": first.provenance.device,
+        "threads": first.provenance.threads,
+        "reason": "" if done else parts[0].reason,
+        "run_ids": " ".join(each.run_id for each, _ in chosen),
+    }
+
+
+def _spread(parts: list[StreamedContext]) -> tuple[float, float]:
+    if len(parts) > 1:
+        return interval([part.accuracy for part in parts if part.accuracy is not None])
+    (part,) = parts
+    return (math.nan, math.nan) if part.low is None or part.high is None else (part.low, part.high)
+
+
+def _most(values: Iterable[float | None]) -> float:
+    return max((value for value in values if value is not None), default=math.nan)
+
+
+def figure(points: pd.DataFrame) -> Figure:
+    """Draw the table: accuracy with its interval, and beside it reading speed and peak memory.
+
+    The upright line is the longest sequence of training, the level one a guess; a cross is the last context of a model
+    that has ended there.
+    """
+    done = points[points["status"] == "done"]
+    with plt.rc_context(RC):
+        lines, common = series(points)
+        height = max(HEIGHT, 0.115 * (len(lines) + 5))
+        fig, axes = plt.subplots(1, 3, figsize=(PAGE, height), layout="constrained", width_ratios=(1.5, 1, 1))
+        for line in lines:
+            for _, model in line.of(done).groupby("variant"):
+                model = model.sort_values("context")
+                whole = points[points["variant"] == model["variant"].iloc[0]]
+                ended = bool((whole["status"] == "ended").any())
+                axes[0].fill_between(
+                    model["context"], model["low"], model["high"], color=line.look["color"], alpha=0.12, linewidth=0
+                )
+                _draw(axes[0], model["context"], model["accuracy"], line.look, ended)
+                for ax, (column, (unit, _)) in zip(axes[1:], COSTS.items(), strict=True):
+                    _draw(ax, model["context"], model[column] / unit, line.look, ended)
+        accuracy_axis(axes[0])
+        axes[0].axhline(points["chance"].iloc[0], color="0.6", linewidth=0.6, linestyle=":")
+        for ax, label in zip(axes, ("Accuracy", *(label for _, label in COSTS.values())), strict=True):
+            for length in sorted(set(points["trained_length"])):
+                ax.axvline(length, color="0.6", linewidth=0.6, zorder=0)
+            size_axis(ax, done["context"])
+            ax.set_xlabel("Context (tokens)")
+            ax.set_ylabel(label)
+        for ax in axes[1:]:
+            ax.set_yscale("log")
+            ax.grid(**GRID)
+        fig.legend(**legend_beside(lines, common, _keys(points)))
+    plt.close(fig)
+    return fig
+
+
+def _keys(points: pd.DataFrame) -> list[Line2D]:
+    """What the marks are that are no model's."""
+    keys = [
+        Line2D([], [], color="0.6", linewidth=0.6, label="trained length"),
+        Line2D([], [], color="0.6", linewidth=0.6, linestyle=":", label="a guess"),
+    ]
+    if (points["status"] == "ended").any():
+        keys.append(Line2D([], [], linestyle="none", marker="x", color="0.4", label="ended here"))
+    return keys
+
+
+def _draw(ax: Axes, x: pd.Series, y: pd.Series, look: dict[str, Any], ended: bool) -> None:
+    ax.plot(x, y, markersize=3, clip_on=False, **{key: value for key, value in look.items() if key != "markersize"})
+    if ended:
+        cross = {"linestyle": "none", "marker": "x", "markersize": 8, "color": look["color"]}
+        ax.plot(x.iloc[-1:], y.iloc[-1:], clip_on=False, **cross)
