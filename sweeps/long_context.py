@@ -14,10 +14,10 @@ from sweeps.protocols import CONV, SMALL_BATCH, training
 SCALES = ("smoke", "laptop")
 
 #: Length and steps an epoch at laptop: most steps are on little filler, where every mixer learns sooner what recall is.
-LAPTOP_TRAIN = ((32, 16), (64, 12), (128, 8), (256, 4), (512, 2), (1024, 2))
-LAPTOP_TEST = (64, 256, 1024)
-#: Examples of each test setting, and of those that guide training.
-EXAMPLES, GUIDES = 128, 48
+LAPTOP_TRAIN = ((32, 16), (64, 12), (128, 6), (256, 2), (512, 1), (1024, 1))
+#: Length and examples of the settings that guide training, and of the test's.
+LAPTOP_GUIDES = ((64, 48), (256, 24), (1024, 8))
+LAPTOP_TEST = ((64, 256), (256, 128), (1024, 128))
 
 
 def configs(scale: str) -> list[RunConfig]:
@@ -59,7 +59,7 @@ def make_data(scale: str) -> DataConfig:
 
     return DataConfig(
         train=tuple(at(length, steps * SMALL_BATCH) for length, steps in LAPTOP_TRAIN),
-        validation=tuple(at(length, GUIDES) for length in LAPTOP_TEST),
-        test=tuple(at(length, EXAMPLES) for length in LAPTOP_TEST),
+        validation=tuple(at(length, examples) for length, examples in LAPTOP_GUIDES),
+        test=tuple(at(length, examples) for length, examples in LAPTOP_TEST),
         fresh=True,
     )
