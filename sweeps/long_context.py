@@ -15,6 +15,7 @@ SCALES = ("smoke", "laptop")
 
 #: Length and steps an epoch at laptop: most steps are on little filler, where every mixer learns sooner what recall is.
 LAPTOP_TRAIN = ((32, 16), (64, 12), (128, 6), (256, 2), (512, 1), (1024, 1))
+EPOCHS = {"smoke": 2, "laptop": 16}
 #: Length and examples of the settings that guide training, and of the test's.
 LAPTOP_GUIDES = ((64, 48), (256, 24), (1024, 8))
 LAPTOP_TEST = ((64, 256), (256, 128), (1024, 128))
@@ -39,7 +40,7 @@ def configs(scale: str) -> list[RunConfig]:
             scale=scale,
             data=data,
             model=ModelConfig(vocab_size=data.train[0].vocab_size, d_model=d_model, mixers=(CONV, spec)),
-            train=training(scale, rate),
+            train=training(scale, rate).model_copy(update={"max_epochs": EPOCHS[scale]}),
         )
         for d_model, spec, rate in specs
     ]
