@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from mqar_bench.analysis.statistics import interval
 from mqar_bench.analysis.stream_record import StreamedContext, StreamEvaluation
@@ -30,6 +31,8 @@ STREAMED = True
 HEIGHT = 2.3
 #: What is drawn beside accuracy: the column, a divisor, and the label of the axis.
 COSTS = {"tokens_per_second": (1e3, "Reading (1000 tokens/s)"), "peak_bytes": (2**20, "Peak memory (MiB)")}
+#: From a largest of so many times the smallest on, costs have a logarithmic axis.
+WIDE = 10
 COLUMNS = (
     "mixer", "stack", "variant", "state_bytes", "context", "status", "accuracy", "low", "high", "seeds",
     "tokens_per_second", "peak_bytes", "examples", "chance", "trained_length", "learning_rate", "device", "threads",
@@ -168,12 +171,22 @@ def figure(points: pd.DataFrame) -> Figure:
             size_axis(ax, done["context"])
             ax.set_xlabel("Context (tokens)")
             ax.set_ylabel(label)
-        for ax in axes[1:]:
-            ax.set_yscale("log")
-            ax.grid(**GRID)
+        for ax, (column, (unit, _)) in zip(axes[1:], COSTS.items(), strict=True):
+            _cost_axis(ax, done[column].min() / unit, done[column].max() / unit)
         fig.legend(**legend_beside(lines, common, _keys(points)))
     plt.close(fig)
     return fig
+
+
+def _cost_axis(ax: Axes, low: float, high: float) -> None:
+    """From 0 on, on which what is flat is seen to be; in powers of ten where there are some."""
+    if high > WIDE * low:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.set_ylim(0, 1.1 * high)
+    ax.grid(**GRID)
 
 
 def _keys(points: pd.DataFrame) -> list[Line2D]:
