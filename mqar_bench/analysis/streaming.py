@@ -228,6 +228,7 @@ class _Reading:
         assert isinstance(task, StreamTask)
         stream, n = task.stream(self.evaluation.seed, input_seq_len=context), self.settings.examples
         entry = self.evaluation.at(context)
+        self._warm_up(context)
         reset_peak_memory(self.device)
         self.floor = peak_memory(self.device)
         while entry.status == "partial":
@@ -265,12 +266,7 @@ class _Reading:
             last = seen + tokens.shape[1]
             asked = (positions >= seen) & (positions < last)
             places = (positions - seen).clamp(0, tokens.shape[1] - 1) if asked.any() else positions[:, :0]
-            try:
-                logits, state, spent = self._prefill(piece, state, places.to(self.device))
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                raise _Ended(f"the machine has no more memory at token {seen}") from None
+            logits, state, spent = self._prefill(piece, state, places.to(self.device))
             seconds += spent
             if asked.any():
                 right |= asked & (logits.argmax(-1).cpu() == answers)
@@ -294,10 +290,26 @@ class _Reading:
     ) -> tuple[torch.Tensor, ModelState, float]:
         self._wait()
         began = time.perf_counter()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.evaluation.precision == "bfloat16"):
-            logits, state = self.model.prefill(piece, state, places)
-        self._wait()
-        return logits, state, time.perf_counter() - began
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.evaluation.precision == "bfloat16"):
+                logits, after = self.model.prefill(piece, state, places)
+            self._wait()
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            seen = 0 if state is None else state.seen
+            raise _Ended(f"the machine has no more memory at token {seen}") from None
+        return logits, after, time.perf_counter() - began
+
+    @torch.no_grad()
+    def _warm_up(self, context: int) -> None:
+        """Read two pieces of nothing: the first of a shape may have to be compiled, which is no time of reading."""
+        size = min(self.settings.piece, context // 2) or 1
+        rows = min(self.settings.rows, self.settings.examples)
+        piece, nowhere = (torch.zeros(rows, n, dtype=torch.int64, device=self.device) for n in (size, 0))
+        _, state, _ = self._prefill(piece, None, nowhere)
+        if 2 * size <= context:
+            self._prefill(piece, state, nowhere)
 
     def _wait(self) -> None:
         """For the GPU, so that its time is measured."""

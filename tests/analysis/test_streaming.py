@@ -185,13 +185,13 @@ def test_a_machine_without_memory_ends_it(kept, tmp_path, monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(streaming._Reading, "_prefill", fail)
+    monkeypatch.setattr(streaming.LanguageModel, "prefill", fail)
     evaluation = read(kept(make_config()), tmp_path / "a.json")
     assert evaluation.contexts[0].reason == "the machine has no more memory at token 0"
 
 
 def test_another_error_is_none_of_memory(kept, tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming._Reading, "_prefill", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    monkeypatch.setattr(streaming.LanguageModel, "prefill", lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
         read(kept(make_config()), tmp_path / "a.json")
 
@@ -258,3 +258,20 @@ def test_contexts_are_powers_of_four_and_the_end(first, last, contexts):
 def test_one_example_has_no_interval():
     entry = StreamedContext(context=8, status="partial").add([1.0], 2.0, 5, 6, of=1)
     assert (entry.accuracy, entry.low, entry.high, entry.tokens_per_second) == (1.0, None, None, 4.0)
+
+
+def test_what_is_done_once_is_no_time_of_reading(kept, tmp_path, monkeypatch):
+    """As compiling is: it is done before the clock starts, and leaves nothing in the state."""
+    prefill, late = streaming.LanguageModel.prefill, [3.0]
+    monkeypatch.setattr(streaming.time, "perf_counter", lambda: late[0])
+
+    def compiling(*arguments):
+        late[0] += 100.0 if len(late) == 1 else 0.5
+        late.append(0.0)
+        return prefill(*arguments)
+
+    before = read(kept(make_config()), tmp_path / "b.json")
+    monkeypatch.setattr(streaming.LanguageModel, "prefill", compiling)
+    after = read(kept(make_config()), tmp_path / "a.json")
+    assert [entry.correct for entry in after.contexts] == [entry.correct for entry in before.contexts]
+    assert [entry.seconds for entry in after.contexts] == [3 * 2 * 0.5, 3 * 6 * 0.5, 3 * 6 * 0.5]
