@@ -68,6 +68,7 @@ def complete(tmp_path, monkeypatch):
         ("show ", ["aaaaaaaaaaaa", "abababababab", "bbbbbbbbbbbb"]),
         ("show ab", ["abababababab"]),
         ("evaluate fig3/d", ["fig3/demo/0"]),
+        ("stream fig3/d", ["fig3/demo/0"]),
         ("trace --results nowhere a", [f"anneal/{scale}/0" for scale in sweeps.scales("anneal")]),
         ("run --base top_k/l", ["top_k/laptop/0"]),
         ("run --from-record b", ["bbbbbbbbbbbb"]),
