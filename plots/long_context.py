@@ -27,7 +27,7 @@ from plots.style import PAGE, RC
 #: Drawn from streaming evaluations.
 STREAMED = True
 
-#: Inches: the height of the figure, without what the legend needs beyond it.
+#: Inches.
 HEIGHT = 2.3
 #: What is drawn beside accuracy: the column, a divisor, and the label of the axis.
 COSTS = {"tokens_per_second": (1e3, "Reading (1000 tokens/s)"), "peak_bytes": (2**20, "Peak memory (MiB)")}
@@ -150,8 +150,7 @@ def figure(points: pd.DataFrame) -> Figure:
     done = points[points["status"] == "done"]
     with plt.rc_context(RC):
         lines, common = series(points)
-        height = max(HEIGHT, 0.115 * (len(lines) + 5))
-        fig, axes = plt.subplots(1, 3, figsize=(PAGE, height), layout="constrained", width_ratios=(1.5, 1, 1))
+        fig, axes = plt.subplots(1, 3, figsize=(PAGE, HEIGHT), layout="constrained", width_ratios=(1.5, 1, 1))
         for line in lines:
             for _, model in line.of(done).groupby("variant"):
                 model = model.sort_values("context")
@@ -173,7 +172,7 @@ def figure(points: pd.DataFrame) -> Figure:
             ax.set_ylabel(label)
         for ax, (column, (unit, _)) in zip(axes[1:], COSTS.items(), strict=True):
             _cost_axis(ax, done[column].min() / unit, done[column].max() / unit)
-        fig.legend(**legend_beside(lines, common, _keys(points)))
+        legend_beside(fig, lines, common, _keys(points))
     plt.close(fig)
     return fig
 
