@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mqar_bench.analysis.statistics import interval
 from mqar_bench.analysis.stream_record import StreamedContext, StreamEvaluation
@@ -181,6 +181,7 @@ def _cost_axis(ax: Axes, low: float, high: float) -> None:
     """From 0 on, on which what is flat is seen to be; in powers of ten where there are some."""
     if high > WIDE * low:
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         ax.yaxis.set_minor_formatter(NullFormatter())
     else:

@@ -15,6 +15,8 @@ SCALES = ("smoke", "laptop")
 
 #: Length and steps an epoch at laptop: most steps are on little filler, where every mixer learns sooner what recall is.
 LAPTOP_TRAIN = ((32, 16), (64, 12), (128, 6), (256, 2), (512, 1), (1024, 1))
+#: In trials of one seed at laptop RAM-Net, linear attention and Gated DeltaNet have learnt by then to recall 1.00, 0.75
+#: and 0.91; attention, at widths 32 and 64 (rate 5e-3) and at rate 1e-2, nothing; more epochs are not tried.
 EPOCHS = {"smoke": 2, "laptop": 16}
 #: Length and examples of the settings that guide training, and of the test's.
 LAPTOP_GUIDES = ((64, 48), (256, 24), (1024, 8))
