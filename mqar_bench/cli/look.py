@@ -92,11 +92,10 @@ def plot(
         if Path(f"{name}.py").is_file():
             raise UsageError(f"no figure named {name!r}: did you mean the file {name}.py?")
         raise UsageError(f"no figure named {name!r}{hint(name, plots.names())}")
-    if not own and plots.shows_streams(name):
-        _draw(name, _find_streams(name, results, scale, trace), out, columns, as_json)
-        return
     if not plots.sweeps(name) and (trace or not own):
-        _draw(name, _read_traces(name, trace), out, columns, as_json)
+        streamed = not own and plots.shows_streams(name)
+        found = _find_streams(name, results, scale, trace) if streamed else _read_traces(name, trace)
+        _draw(name, found, out, columns, as_json)
         return
     if trace:
         raise UsageError(f"the figure {name} is drawn from records: there is no --trace to it")
