@@ -94,7 +94,7 @@ LAPTOP_RATES: dict[str, tuple[float, ...]] = {
     "rwkv4": (1e-3, 3e-3, 1e-2, 3e-2),
     "based": (1e-3, 3e-3, 1e-2, 3e-2),
     "gsa": (1e-3, 3e-3, 1e-2, 3e-2),
-    "sparse_delta_memory": (3e-3, 1e-2, 3e-2),
+    "sparse_delta_memory": (3e-3, 1e-2, 3e-2, 9e-2),
     "raven": (1e-3, 3e-3, 1e-2, 3e-2),
     "ttt_linear": (1e-3, 3e-3, 1e-2, 3e-2),
     "ttt_mlp": (1e-3, 3e-3, 1e-2, 3e-2),

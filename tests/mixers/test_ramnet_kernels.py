@@ -11,6 +11,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 SCRIPT = Path(__file__).parents[1] / "kernels.py"
 
 
+@pytest.mark.slow
 def test_the_papers_sizes_compile_without_spills_and_scan_without_shuffles(tmp_path):
     table = tmp_path / "kernels.json"
     done = subprocess.run(
