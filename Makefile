@@ -21,7 +21,7 @@ help:
 	@echo "make check   format, lint, types, and the pages of the reference"
 	@echo "make docs    the pages of the reference, from the docstrings, into build/docs"
 	@echo "make baselines  write the baselines that come with the package anew from results/"
-	@echo "make proofs  the slow tests: learning curves and what makes RAM-Net learn"
+	@echo "make proofs  the slow tests: learning curves, what makes RAM-Net learn, and of some fast ones all cases"
 	@echo "make soak    sweeps killed, stopped and timed for minutes, into results/soak"
 	@echo "make bench   samplers, engines and training steps against their references, commit BEFORE and, with ZOOLOGY=CHECKOUT, Zoology"
 	@echo "make kernels compile RAM-Net's Triton kernels for Hopper, with or without a GPU: registers and spills"

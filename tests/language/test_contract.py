@@ -149,6 +149,9 @@ def test_checkpointing_changes_no_gradient_and_a_step_lowers_the_loss(name):
         assert model(**batch).loss < loss
 
 
+@pytest.mark.parametrize(
+    "name", [n if n in ("attention", "ramnet") else pytest.param(n, marks=pytest.mark.slow) for n in mixers.names()]
+)
 @pytest.mark.skipif(
     not is_accelerate_available(), reason="transformers' Trainer needs accelerate, which is not installed"
 )

@@ -151,6 +151,7 @@ def mine(folder, tag, **settings):
     return run_of("mine.Mine", epochs=20, tag=tag, pause=1.0, log=str(folder.log), **settings)
 
 
+@pytest.mark.slow
 def test_machines_come_and_go_and_every_run_ends(cluster, folder, join):
     configs = [mine(folder, tag, seen=str(folder.path / "seen")) for tag in range(4)]
 

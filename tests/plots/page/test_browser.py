@@ -172,7 +172,7 @@ def test_what_a_record_says_is_text(page, made):
     assert page.title == "MQAR at scale demo" and not page.find_elements(By.CSS_SELECTOR, "img[src=x]")
 
 
-@pytest.mark.parametrize("width", [320, 360, 800])
+@pytest.mark.parametrize("width", [320, pytest.param(360, marks=pytest.mark.slow), 800])
 def test_nothing_is_wider_than_a_phone(page, width):
     device = {"width": width, "height": 700, "deviceScaleFactor": 1, "mobile": False}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", device)
