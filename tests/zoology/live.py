@@ -6,6 +6,7 @@ torchvision and wandb) is set from here, in memory.
 
 from __future__ import annotations
 
+import importlib.machinery
 import os
 import sys
 import types
@@ -35,6 +36,7 @@ def import_zoology(path: Path) -> types.SimpleNamespace:
     ops.StochasticDepth = StochasticDepth
     torchvision.ops = ops
     for name, module in (("torchvision", torchvision), ("torchvision.ops", ops), ("wandb", types.ModuleType("wandb"))):
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)  # others ask whether it is installed
         sys.modules.setdefault(name, module)
     if str(path) not in sys.path:
         sys.path.insert(0, str(path))
