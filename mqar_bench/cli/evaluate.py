@@ -31,6 +31,18 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+#: A trained run, and the settings that change it.
+Trained = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="A run id or its start, SWEEP/SCALE/I as for run --base, or a .safetensors file.",
+        show_default=False,
+        autocompletion=complete_run,
+    ),
+]
+
+
 @app.command(
     options_metavar="[OPTIONS] [--SETTING VALUE]...",
     context_settings={"ignore_unknown_options": True},
@@ -41,15 +53,7 @@ class Device(StrEnum):
 )
 def evaluate(
     context: typer.Context,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RUN",
-            help="A run id or its start, SWEEP/SCALE/I as for run --base, or a .safetensors file.",
-            show_default=False,
-            autocompletion=complete_run,
-        ),
-    ] = None,
+    words: Trained = None,
     results: Results = Path("results"),
     device: Annotated[Device | None, typer.Option(help="Where to score. Default: as the run's config has it.")] = None,
     as_json: Json = False,
@@ -65,19 +69,10 @@ def evaluate(
     setting's place in the list.
     """
     from mqar_bench.analysis.evaluation import SCORED, evaluate_weights, keep_evaluation, read_evaluations
-    from mqar_bench.basics.errors import UsageError
-    from mqar_bench.config.overrides import apply_overrides, parse_pairs
     from mqar_bench.records.store import Store
-    from mqar_bench.records.weights import read_header
 
-    words, store = list(words or []), Store(results)
-    if not words or words[0].startswith("-"):
-        raise UsageError("which run? Give its id, SWEEP/SCALE/I or its .safetensors file first")
-    named = words.pop(0)
-    pairs = parse_pairs(words, [name for parameter in context.command.params for name in parameter.opts])
-    weights = read_header(find_file(named, store))
-    refuse_others(pairs, SCORED)
-    config = apply_overrides(weights.config, pairs)
+    store = Store(results)
+    weights, config = find_trained(context, words, store, SCORED)
     if out is not None:
         read_evaluations(out)
     where = choose_device(weights.config, config, device)
@@ -95,7 +90,28 @@ def evaluate(
         _print(evaluation, weights, out)
 
 
-def find_file(named: str, store: Store) -> Path:
+def find_trained(
+    context: typer.Context, words: list[str] | None, store: Store, settings: Sequence[str]
+) -> tuple[Weights, RunConfig]:
+    """What a command's words name and change: the weights of a run, and its config with these ``settings`` changed.
+
+    Raises:
+        UsageError: no run is named, it has no weights here, or what is to be changed is none of the settings.
+    """
+    from mqar_bench.basics.errors import UsageError
+    from mqar_bench.config.overrides import apply_overrides, parse_pairs
+    from mqar_bench.records.weights import read_header
+
+    named, *changes = words or [""]
+    if not named or named.startswith("-"):
+        raise UsageError("which run? Give its id, SWEEP/SCALE/I or its .safetensors file first")
+    pairs = parse_pairs(changes, [name for parameter in context.command.params for name in parameter.opts])
+    weights = read_header(_find_file(named, store))
+    _refuse_others(pairs, settings)
+    return weights, apply_overrides(weights.config, pairs)
+
+
+def _find_file(named: str, store: Store) -> Path:
     """The file of weights that is meant."""
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.records.store import WEIGHTS
@@ -133,7 +149,7 @@ def choose_device(trained: RunConfig, config: RunConfig, device: Device | None) 
         raise UsageError(f"run {trained.run_id} is to be scored on {wanted}, which is not here: --device cpu") from None
 
 
-def refuse_others(pairs: list[tuple[str, str]], settings: Sequence[str]) -> None:
+def _refuse_others(pairs: list[tuple[str, str]], settings: Sequence[str]) -> None:
     """All but these settings have no part in scoring: the model is trained, and stays what it is."""
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.config import RunConfig

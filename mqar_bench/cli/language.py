@@ -24,7 +24,7 @@ from mqar_bench.cli.launching import (
     TimeBudget,
     make_budget,
 )
-from mqar_bench.cli.output import Json, print_json, summary_values
+from mqar_bench.cli.output import Json
 
 
 @app.command(
@@ -79,7 +79,6 @@ def language(
     records that `mqar-bench results language` lists. They keep the loss on held-out text by kind of token: all, those
     that end a pair which the window has had before (hits), the hits whose pair is rare in training, and the rest.
     """
-    from mqar_bench.cli.show import print_summary
     from mqar_bench.launching import Screening
     from mqar_bench.records.store import Store
     from mqar_bench.text import default_sources, prepare
@@ -91,25 +90,7 @@ def language(
     if not quiet:
         counts = ", ".join(f"{split} {count:,}" for split, count in corpus.tokens.items())
         print(f"corpus {corpus.folder}: {corpus.files} files, {corpus.vocab_size} tokens; {counts}", file=sys.stderr)
-    store = Store(results)
-    resources = {
-        "address": None,
-        "jobs": jobs,
-        "cpus_per_run": cpus_per_run,
-        "gpus_per_run": gpus_per_run,
-        "retries": retries,
-        "save_weights": save_weights,
-        "retrain_without_weights": False,
-        "track": (),
-    }
-    launcher = Launcher(store, executor, quiet, force, budget, resources)
-    if select is None:
-        summary = launcher.launch(runs)
-    else:
-        summary = launcher.launch_screened(runs, Screening(screen_share, 1, select))
-    code = launcher.exit_code(summary)
-    if as_json:
-        print_json(summary_values(summary, store, code))
-    else:
-        print_summary(summary, store)
-    raise typer.Exit(code)
+    screening = None if select is None else Screening(screen_share, 1, select)
+    resources = {"jobs": jobs, "cpus_per_run": cpus_per_run, "gpus_per_run": gpus_per_run, "retries": retries}
+    resources |= {"save_weights": save_weights}
+    Launcher(Store(results), executor, quiet, force, budget, resources).train(runs, screening, as_json)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -117,6 +117,19 @@ class Launcher:
                 print(line, file=sys.stderr)
 
         return run_stages(configs, screening, start, say)
+
+    def train(self, configs: Sequence[RunConfig], screening: Screening | None, as_json: bool) -> NoReturn:
+        """``launch`` or ``launch_screened``, then what came of it, as text or JSON, and the end of the command."""
+        from mqar_bench.cli.output import print_json, summary_values
+        from mqar_bench.cli.show import print_summary
+
+        summary = self.launch(configs) if screening is None else self.launch_screened(configs, screening)
+        if not as_json:
+            print_summary(summary, self.store)
+        code = self.exit_code(summary)
+        if as_json:
+            print_json(summary_values(summary, self.store, code))
+        raise typer.Exit(code)
 
     def checkpointed(self, configs: Sequence[RunConfig]) -> str:
         """Words on how many runs can go on from a checkpoint."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mqar_bench.analysis.report.section import Section
     from mqar_bench.records.result import RunResult
     from mqar_bench.records.store import Entry, Store
+    from plots import Data
 
 Figures = Annotated[
     list[str] | None,
@@ -91,10 +92,8 @@ def _section(store: Store, all_records: Sequence[RunResult], name: str, scale: s
         print(f"{name}: no run is done", file=sys.stderr)
         return None
     frame = to_frame(records, curves=True)
-    try:
-        table = plots.table(name, frame)
-    except ValueError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+    table = _table(name, frame)
+    if table is None:
         return None
     return Section(
         name=name,
@@ -147,10 +146,8 @@ def _streamed_section(store: Store, name: str, scale: str) -> Section | None:
     if not found:
         print(f"{name}: nothing is streamed, see `mqar-bench stream`", file=sys.stderr)
         return None
-    try:
-        table = plots.table(name, found)
-    except ValueError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+    table = _table(name, found)
+    if table is None:
         return None
     task = found[0].task
     read = f"{found[0].examples} examples of {task.name} at each context, read {found[0].rows} at a time"
@@ -164,6 +161,17 @@ def _streamed_section(store: Store, name: str, scale: str) -> Section | None:
         claims=(),
         note=f"{read}; {len(found)} run{'s' if len(found) > 1 else ''}.",
     )
+
+
+def _table(name: str, data: Data) -> pd.DataFrame | None:
+    """The numbers in a figure; None where there is nothing to draw, after a word on why."""
+    import plots
+
+    try:
+        return plots.table(name, data)
+    except ValueError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return None
 
 
 def _picture(name: str, scale: str) -> str:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mqar_bench.cli.app import STARTED, Results, app
-from mqar_bench.cli.complete import complete_run
-from mqar_bench.cli.evaluate import Device, choose_device, find_file, refuse_others
+from mqar_bench.cli.evaluate import Device, Trained, choose_device, find_trained
 from mqar_bench.cli.launching import INTERRUPTED, RUNS_LEFT, Quiet, terminate_as_interrupt
 from mqar_bench.cli.output import Json
 
@@ -32,15 +31,7 @@ STREAMED = ("data.test", "data.seed")
 )
 def stream(
     context: typer.Context,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="RUN",
-            help="A run id or its start, SWEEP/SCALE/I as for run --base, or a .safetensors file.",
-            show_default=False,
-            autocompletion=complete_run,
-        ),
-    ] = None,
+    words: Trained = None,
     to: Annotated[str, typer.Option(metavar="TOKENS", help="The longest context: 4096, 64k, 10M (k is 1024).")] = "64k",
     start: Annotated[
         str | None,
@@ -75,16 +66,9 @@ def stream(
     from mqar_bench.analysis.streaming import StreamSettings, stream_weights
     from mqar_bench.basics.errors import UsageError
     from mqar_bench.cli.streamed import StreamLines, print_stream
-    from mqar_bench.config.overrides import apply_overrides, parse_pairs
     from mqar_bench.launching.budget import Budget, parse_duration
     from mqar_bench.records.store import Store
-    from mqar_bench.records.weights import read_header
 
-    words, store = list(words or []), Store(results)
-    if not words or words[0].startswith("-"):
-        raise UsageError("which run? Give its id, SWEEP/SCALE/I or its .safetensors file first")
-    named = words.pop(0)
-    pairs = parse_pairs(words, [name for parameter in context.command.params for name in parameter.opts])
     last = parse_count("--to", to)
     try:
         settings = StreamSettings(
@@ -98,9 +82,7 @@ def stream(
     except ValueError as error:
         raise UsageError(str(error)) from None
     budget = None if time_budget is None else Budget(parse_duration(time_budget), STARTED)
-    weights = read_header(find_file(named, store))
-    refuse_others(pairs, STREAMED)
-    config = apply_overrides(weights.config, pairs)
+    weights, config = find_trained(context, words, Store(results), STREAMED)
     where = choose_device(weights.config, config, device)
     path = weights.path.with_suffix(ENDING) if out is None else out
     if path.suffix != ".json":

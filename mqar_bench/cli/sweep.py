@@ -27,7 +27,7 @@ from mqar_bench.cli.launching import (
     Track,
     make_budget,
 )
-from mqar_bench.cli.output import Json, print_json, summary_values
+from mqar_bench.cli.output import Json, print_json
 
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
@@ -111,7 +111,6 @@ def sweep(
     full, not of the short ones of a screening.
     """
     from mqar_bench.basics.errors import UsageError
-    from mqar_bench.cli.show import print_summary
     from mqar_bench.launching import Screening
     from mqar_bench.records.store import Store
 
@@ -134,14 +133,7 @@ def sweep(
         "retrain_without_weights": retrain_without_weights,
         "track": tuple(track or ()),
     }
-    launcher = Launcher(store, executor, quiet, force, budget, resources)
-    summary = launcher.launch(configs) if screening is None else launcher.launch_screened(configs, screening)
-    if not as_json:
-        print_summary(summary, store)
-    code = launcher.exit_code(summary)
-    if as_json:
-        print_json(summary_values(summary, store, code))
-    raise typer.Exit(code)
+    Launcher(store, executor, quiet, force, budget, resources).train(configs, screening, as_json)
 
 
 def _list_runs(configs: list[RunConfig], store: Store, screening: Screening | None, as_json: bool) -> None:

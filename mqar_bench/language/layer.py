@@ -15,7 +15,7 @@ from mixers.base import State
 from mixers.layers import RMSNorm
 from mqar_bench.basics.errors import UsageError
 from mqar_bench.language.config import RecallConfig
-from mqar_bench.training.model import auxiliary_losses
+from mqar_bench.training.model import add_up, auxiliary_losses
 
 
 class SwiGLU(nn.Module):
@@ -112,8 +112,7 @@ class RecallLayer(GradientCheckpointingLayer):
             y, state = self._carry(x, state)
         else:
             y = self.attn(x)
-            losses = auxiliary_losses(self.attn)
-            extra = sum(losses[1:], losses[0]) if losses else None
+            extra = add_up(auxiliary_losses(self.attn))
         hidden = hidden + y
         if self.mlp is not None and self.mlp_norm is not None:
             hidden = hidden + self.mlp(self.mlp_norm(hidden))

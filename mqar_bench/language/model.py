@@ -20,6 +20,7 @@ from mqar_bench.language.cache import Group, StateCache
 from mqar_bench.language.config import RecallConfig
 from mqar_bench.language.layer import RecallLayer
 from mqar_bench.language.padding import Part, read_mask, split
+from mqar_bench.training.model import add_up
 
 
 @dataclass
@@ -177,7 +178,8 @@ class RecallModel(RecallPreTrainedModel):
                 if extra is not None:
                     extras.append(extra * (x.shape[0] * x.shape[1]))
             groups.append(group)
-        total = sum(extras[1:], extras[0]) / tokens if extras else None
+        total = add_up(extras)
+        total = None if total is None else total / tokens
         final, *before = (torch.zeros_like(hidden) if y is None else y for y in reversed(whole))  # None: all is padding
         return final, before[::-1], groups, total
 
@@ -194,7 +196,7 @@ class RecallModel(RecallPreTrainedModel):
             after.append(state)
             if extra is not None and self.training:
                 extras.append(extra)
-        return [*before, self.norm(x)], after if keep else None, sum(extras[1:], extras[0]) if extras else None
+        return [*before, self.norm(x)], after if keep else None, add_up(extras)
 
 
 class RecallForCausalLM(RecallPreTrainedModel, GenerationMixin):

@@ -37,7 +37,7 @@ from pydantic import model_validator
 from mixers.checks import check_size
 from mqar_bench.tasks.sampling import Array, Rng, distinct, skip
 from mqar_bench.tasks.stream import Plan, StreamTask, below
-from mqar_bench.tasks.task import MAX_VOCAB, check_counts
+from mqar_bench.tasks.task import MAX_VOCAB, check_counts, check_room
 
 
 class DistantMQARConfig(StreamTask):
@@ -84,17 +84,9 @@ class DistantMQARConfig(StreamTask):
     def _check(self) -> DistantMQARConfig:
         check_counts(self, "vocab_size", "input_seq_len", "num_kv_pairs")
         check_size(0, MAX_VOCAB, num_spare=self.num_spare)
-        if self.input_seq_len < self.least_length:
-            raise ValueError(
-                f"num_kv_pairs={self.num_kv_pairs} needs 4 * num_kv_pairs = {self.least_length} positions, "
-                f"but input_seq_len has {self.input_seq_len}: {self.least_length - self.input_seq_len} too few"
-            )
+        check_room(self, "input_seq_len", self.least_length, "num_kv_pairs", "4 * num_kv_pairs")
         needed = 2 * self.num_kv_pairs + 2 + self.num_spare
-        if needed > self.vocab_size:
-            raise ValueError(
-                f"num_kv_pairs={self.num_kv_pairs} needs 2 * num_kv_pairs + 2 + num_spare = {needed} tokens, "
-                f"but vocab_size is {self.vocab_size}: {needed - self.vocab_size} too few"
-            )
+        check_room(self, "vocab_size", needed, "num_kv_pairs", "2 * num_kv_pairs + 2 + num_spare")
         return self
 
     def _plan(self, rng: Rng, rows: int) -> Plan:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ConfigDict, model_validator
 
 from mqar_bench.tasks.sampling import Array, Rng, distinct, fill, slot_probabilities, successive
-from mqar_bench.tasks.task import Task, check_counts
+from mqar_bench.tasks.task import Task, check_counts, check_room
 
 
 class QueryTask(Task):
@@ -64,11 +64,7 @@ class QueryTask(Task):
         check_counts(self, "vocab_size", "input_seq_len", "num_kv_pairs")
         self._check_own()
         needed = self.context + self.slot_width * self.num_answers
-        if needed > self.input_seq_len:
-            raise ValueError(
-                f"num_kv_pairs={self.num_kv_pairs} needs {self.need} = {needed} positions, "
-                f"but input_seq_len has {self.input_seq_len}: {needed - self.input_seq_len} too few"
-            )
+        check_room(self, "input_seq_len", needed, "num_kv_pairs", self.need)
         # With the rule above, this gives every task enough keys and values.
         needed = self.input_seq_len + 1
         if needed > self.vocab_size:

@@ -17,10 +17,10 @@ convolution can solve it, as it cannot MQAR.
 Source: HazyResearch/zoology d88d6f5, ``data/stacked_mqar.py`` (``continuous_mqar``). Deviations:
 
 - There an input is a vector, the fixed random embeddings of key and value beside each other, which a model of its own
-  kind projects to its width and answers with an embedding: ``model.input_type`` continuous is that. By default, it is
-  one token like any other, with a learnt embedding, and so is the answer: models, loss and accuracy are those of all
-  other tasks. The price is that the model must learn from the examples which of the (w - 1) ** 2 pairs have a key or a
-  value in common.
+  kind projects to its width and answers with an embedding: ``model.input_type`` continuous is that. By default it is a
+  token like any other, with a learnt embedding, and so is the answer: models, loss and accuracy are those of all other
+  tasks. The price is that the model must learn from the examples which of the (w - 1) ** 2 pairs have a key or a value
+  in common.
 - There keys and values are the halves of the vocabulary, 4,096 of 8,192 each; here there are w - 1 of each: 89 by
   default, 4,095 at most.
 - ``per_sequence_mapping`` is always true. False is meant to keep the pairs the same in all examples, and there keeps
@@ -38,7 +38,7 @@ import numpy as np
 from pydantic import model_validator
 
 from mqar_bench.tasks.sampling import Array, Rng, distinct
-from mqar_bench.tasks.task import Task, check_counts
+from mqar_bench.tasks.task import Task, check_counts, check_room
 
 
 class StackedConfig(Task):
@@ -76,12 +76,7 @@ class StackedConfig(Task):
     @model_validator(mode="after")
     def _check(self) -> StackedConfig:
         check_counts(self, "vocab_size", "num_kv_pairs", "num_passes")
-        needed = (self.num_kv_pairs + 1) ** 2
-        if needed > self.vocab_size:
-            raise ValueError(
-                f"num_kv_pairs={self.num_kv_pairs} needs (num_kv_pairs + 1) ** 2 = {needed} tokens, "
-                f"but vocab_size is {self.vocab_size}: {needed - self.vocab_size} too few"
-            )
+        check_room(self, "vocab_size", (self.num_kv_pairs + 1) ** 2, "num_kv_pairs", "(num_kv_pairs + 1) ** 2")
         return self
 
     def _draw(self, rng: Rng, filler: Rng, tokens: Array) -> tuple[Array, Array]:

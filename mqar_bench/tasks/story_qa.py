@@ -51,7 +51,7 @@ from mqar_bench.tasks.story_words import (
     WHERE,
 )
 from mqar_bench.tasks.stream import Plan, StreamTask, below
-from mqar_bench.tasks.task import MAX_LENGTH, check_counts
+from mqar_bench.tasks.task import MAX_LENGTH, check_counts, check_room
 
 NOWHERE = NOBODY = -1
 
@@ -135,11 +135,7 @@ class StoryQAConfig(StreamTask):
         check_size(self.supporting_facts, MAX_LENGTH, num_facts=self.num_facts)
         for what in ("num_people", "num_places", "num_objects"):
             check_size(1, MOST, **{what: getattr(self, what)})
-        if self.input_seq_len < self.least_length:
-            raise ValueError(
-                f"num_facts={self.num_facts} needs 3 * num_facts + 3 = {self.least_length} positions, "
-                f"but input_seq_len has {self.input_seq_len}: {self.least_length - self.input_seq_len} too few"
-            )
+        check_room(self, "input_seq_len", self.least_length, "num_facts", "3 * num_facts + 3")
         if self.vocab_size <= self.first_filler:
             raise ValueError(
                 f"grammar and names are {self.first_filler} tokens, and filler needs one more: "

@@ -181,6 +181,27 @@ def check_counts(task: Task, *counts: str) -> None:
         )
 
 
+def check_room(task: Task, field: Literal["input_seq_len", "vocab_size"], needed: int, what: str, need: str) -> None:
+    """Whether there are positions, or tokens, for what a task has.
+
+    Args:
+        field: which has the number there is.
+        needed: how many it takes.
+        what: the field that it takes them for.
+        need: ``needed`` as a formula of fields.
+
+    Raises:
+        ValueError: there are not; says how many are missing.
+    """
+    have: int = getattr(task, field)
+    if needed > have:
+        unit, said = ("positions", "has") if field == "input_seq_len" else ("tokens", "is")
+        raise ValueError(
+            f"{what}={getattr(task, what)} needs {need} = {needed} {unit}, but {field} {said} {have}: "
+            f"{needed - have} too few"
+        )
+
+
 #: What everything else asks of a task besides ``label``: integers from 1 on.
 SIZES = ("vocab_size", "num_examples", "input_seq_len", "num_kv_pairs", "num_answers")
 #: Characters of a label, which names a column.

@@ -156,8 +156,7 @@ class LanguageModel(nn.Module):
 
     def auxiliary_loss(self) -> Tensor | None:
         """Sum of the ``get_auxiliary_loss()`` of all modules that have one (Zoology's convention), or None."""
-        losses = auxiliary_losses(self)
-        return sum(losses[1:], losses[0]) if losses else None
+        return add_up(auxiliary_losses(self))
 
     def state_size(self, sequence_length: int) -> int:
         """Elements carried per sequence after ``sequence_length`` tokens, all layers."""
@@ -186,6 +185,11 @@ def find_prefill(mixer: nn.Module) -> Callable[[Tensor, mixers.State | None], tu
 def auxiliary_losses(module: nn.Module) -> list[Tensor]:
     """What the modules in it, itself too, add to the training loss; of those that do."""
     return [getter() for m in module.modules() if callable(getter := getattr(m, "get_auxiliary_loss", None))]
+
+
+def add_up(losses: Sequence[Tensor]) -> Tensor | None:
+    """Their sum; None of none."""
+    return sum(losses[1:], losses[0]) if losses else None
 
 
 def at_positions(x: Tensor, positions: Tensor) -> Tensor:

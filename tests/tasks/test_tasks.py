@@ -184,7 +184,7 @@ def test_the_docstrings_example_is_one(name: str) -> None:
     doc = sys.modules[TASKS[name].__module__].__doc__ or ""
     fields = dict(re.findall(r"``(\w+)=([\w\"]+)``", doc.replace("\n", " ").partition("::")[0]))
     config = TASKS[name](**{field: ast.literal_eval(value) for field, value in fields.items()})
-    lines = {line.split()[0]: line for line in doc.splitlines() if line.split()[:1] in (["token"], ["label"])}
+    lines = {line.split()[0]: line for line in doc.splitlines() if re.match(r" +(token|label)[ |]+\d", line)}
     places = [(found.end(), int(found[0])) for found in re.finditer(r"\d+", lines["token"])]
     tokens = [token for _, token in places]
     columns = [column for column, _ in places]
