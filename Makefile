@@ -16,7 +16,7 @@ test: export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check docs baselines proofs soak bench kernels clean
 help:
-	@echo "make demo    train the small Fig. 3 on this machine and draw it (about 6 minutes on 2 cores)"
+	@echo "make demo    train the small Fig. 3 on this machine and draw it (5 to 9 minutes on 2 cores)"
 	@echo "make test    run the tests"
 	@echo "make check   format, lint, types, and the pages of the reference"
 	@echo "make docs    the pages of the reference, from the docstrings, into build/docs"
