@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import State, init_linear
 from mixers.checks import check_size, scaled_size
+from mixers.decay import DT_MAX, DT_MIN, check_start, start_rate, start_step
 from mixers.layers import GatedRMSNorm, RMSNorm
 from mixers.matrix_state import MatrixStateMixer
 from mixers.ops.delta_rule import gated_delta_rule
@@ -45,6 +43,8 @@ class GatedDeltaNet(MatrixStateMixer):
         use_short_conv: causal convolutions on q, k and v.
         conv_size: their taps.
         allow_neg_eigval: twice the beta, so that a transition can reflect (Grazzi et al. 2024, arXiv 2411.12537).
+        dt_min, dt_max: range of softplus(b) at the start, log-uniform.
+        A_min, A_max: range of A at the start, uniform.
     """
 
     delta = True
@@ -61,6 +61,10 @@ class GatedDeltaNet(MatrixStateMixer):
         use_short_conv: bool = True,
         conv_size: int = 4,
         allow_neg_eigval: bool = False,
+        dt_min: float = DT_MIN,
+        dt_max: float = DT_MAX,
+        A_min: float = 0.0,
+        A_max: float = 16.0,
     ) -> None:
         super().__init__(d_model, layer_idx)
         check_size(num_heads=num_heads)
@@ -72,6 +76,7 @@ class GatedDeltaNet(MatrixStateMixer):
         if head_dim < 1:
             raise ValueError(f"head_dim must be at least 1, got {head_dim} (d_model {d_model}, num_heads {num_heads})")
         check_size(head_dim=head_dim)
+        check_start(dt_min=dt_min, dt_max=dt_max, A_min=A_min, A_max=A_max)
         head_v_dim = scaled_size("expand_v", head_dim, expand_v)
         if head_v_dim < 1:
             raise ValueError(f"expand_v times head_dim {head_dim} must be at least 1, got {head_dim * expand_v}")
@@ -88,11 +93,7 @@ class GatedDeltaNet(MatrixStateMixer):
         self.o_norm = GatedRMSNorm(head_v_dim) if use_gate else RMSNorm(head_v_dim)
         self.o_proj = nn.Linear(value_dim, d_model, bias=False)
         init_linear(*(layer for layer in self.children() if isinstance(layer, nn.Linear)))
-        self.A_log = nn.Parameter(torch.empty(num_v_heads).uniform_(0, 16).log())
-        step = torch.empty(num_v_heads).uniform_(math.log(0.001), math.log(0.1)).exp()
-        self.dt_bias = nn.Parameter(step.expm1().log())  # the inverse of softplus
-        for parameter in (self.A_log, self.dt_bias):
-            parameter._no_weight_decay = True  # type: ignore[attr-defined]
+        self.A_log, self.dt_bias = start_rate(num_v_heads, A_min, A_max), start_step(num_v_heads, dt_min, dt_max)
         if use_short_conv:
             self.add_short_convs("qkv", conv_size)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import State, init_linear
 from mixers.checks import check_number, check_size, scaled_size
+from mixers.decay import DT_MAX, DT_MIN, check_start, start_rate, start_step
 from mixers.layers import GatedRMSNorm
 from mixers.matrix_state import MatrixStateMixer
 from mixers.ops.delta_rule import gated_delta_rule
@@ -46,6 +45,8 @@ class KimiDeltaAttention(MatrixStateMixer):
         conv_size: their taps.
         allow_neg_eigval: twice the beta, so that a transition can reflect (Grazzi et al. 2024, arXiv 2411.12537).
         lower_bound: the least log-decay, from -80 to below 0; default none.
+        dt_min, dt_max: range of softplus(b) at the start, log-uniform.
+        A_min, A_max: range of A at the start, uniform; with a bound 1.
     """
 
     delta = True
@@ -62,6 +63,10 @@ class KimiDeltaAttention(MatrixStateMixer):
         conv_size: int = 4,
         allow_neg_eigval: bool = False,
         lower_bound: float | None = None,
+        dt_min: float = DT_MIN,
+        dt_max: float = DT_MAX,
+        A_min: float = 1.0,
+        A_max: float = 16.0,
     ) -> None:
         super().__init__(d_model, layer_idx)
         check_size(num_heads=num_heads)
@@ -73,6 +78,7 @@ class KimiDeltaAttention(MatrixStateMixer):
         if head_dim < 1:
             raise ValueError(f"head_dim must be at least 1, got {head_dim} (d_model {d_model}, num_heads {num_heads})")
         check_size(head_dim=head_dim)
+        check_start(dt_min=dt_min, dt_max=dt_max, A_min=A_min, A_max=A_max)
         head_v_dim = scaled_size("expand_v", head_dim, expand_v)
         if head_v_dim < 1:
             raise ValueError(f"expand_v times head_dim {head_dim} must be at least 1, got {head_dim * expand_v}")
@@ -95,12 +101,8 @@ class KimiDeltaAttention(MatrixStateMixer):
         self.o_norm = GatedRMSNorm(head_v_dim, activation="sigmoid")
         self.o_proj = nn.Linear(value_dim, d_model, bias=False)
         init_linear(*(layer for layer in self.modules() if isinstance(layer, nn.Linear)))
-        rate = torch.ones(num_v_heads) if lower_bound is not None else torch.empty(num_v_heads).uniform_(1, 16)
-        self.A_log = nn.Parameter(rate.log())
-        step = torch.empty(gate_dim).uniform_(math.log(0.001), math.log(0.1)).exp()
-        self.dt_bias = nn.Parameter(step.expm1().log())  # the inverse of softplus
-        for parameter in (self.A_log, self.dt_bias):
-            parameter._no_weight_decay = True  # type: ignore[attr-defined]
+        rates = (A_min, A_max) if lower_bound is None else (1.0, 1.0)
+        self.A_log, self.dt_bias = start_rate(num_v_heads, *rates), start_step(gate_dim, dt_min, dt_max)
         if use_short_conv:
             self.add_short_convs("qkv", conv_size)
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import EngineChoice, RecurrentMixer, State
 from mixers.checks import MAX_TAPS, check_size
+from mixers.decay import DT_MAX, DT_MIN, check_start, start_step
 from mixers.layers import CausalConv1d
 from mixers.ops import scan
 from mixers.ops.selective_scan import selective_scan
 from mixers.registry import register
-
-MIN_DT = 1e-4  # at the start
 
 
 @register("mamba")
@@ -60,15 +57,14 @@ class Mamba(RecurrentMixer):
         use_conv_bias: bool = True,
         use_bias: bool = False,
         dt_rank: int | None = None,
-        dt_min: float = 0.001,
-        dt_max: float = 0.1,
+        dt_min: float = DT_MIN,
+        dt_max: float = DT_MAX,
     ) -> None:
         super().__init__(d_model, layer_idx)
         dt_rank = -(-d_model // 16) if dt_rank is None else dt_rank
         check_size(state_size=state_size, expand=expand, dt_rank=dt_rank)
         check_size(1, MAX_TAPS, conv_kernel=conv_kernel)
-        if not 0 < dt_min <= dt_max:
-            raise ValueError(f"dt_min and dt_max must be positive and in order, got {dt_min} and {dt_max}")
+        check_start(dt_min=dt_min, dt_max=dt_max)
         inner = expand * d_model
         self.inner, self.ssm_state_size, self.dt_rank = inner, state_size, dt_rank
         self.in_proj = nn.Linear(d_model, 2 * inner, bias=use_bias)
@@ -77,7 +73,7 @@ class Mamba(RecurrentMixer):
         self.dt_proj = StepProjection(dt_rank, inner, dt_min, dt_max)
         self.A_log = nn.Parameter(torch.arange(1.0, state_size + 1).log().expand(inner, -1).clone())
         self.D = nn.Parameter(torch.ones(inner))
-        for parameter in (self.dt_proj.bias, self.A_log, self.D):
+        for parameter in (self.A_log, self.D):
             parameter._no_weight_decay = True  # type: ignore[attr-defined]
         self.out_proj = nn.Linear(inner, d_model, bias=use_bias)
 
@@ -106,8 +102,7 @@ class StepProjection(nn.Module):
     def __init__(self, rank: int, channels: int, dt_min: float, dt_max: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(channels, rank).uniform_(-(rank**-0.5), rank**-0.5))
-        dt = torch.exp(math.log(dt_min) + torch.rand(channels) * math.log(dt_max / dt_min)).clamp(min=MIN_DT)
-        self.bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
+        self.bias = start_step(channels, dt_min, dt_max)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.softplus(F.linear(x, self.weight, self.bias))

@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from mixers.base import EngineChoice, RecurrentMixer, State
 from mixers.checks import MAX_TAPS, check_size
+from mixers.decay import DT_MAX, DT_MIN, check_start, start_rate, start_step
 from mixers.layers import CausalConv1d, RMSNorm
 from mixers.ops.norm import rms_norm
 from mixers.ops.recurrence import engine_for, recurrence
 from mixers.registry import register
-
-A_RANGE = (1.0, 16.0)  # of -A at the start
-MIN_DT = 1e-4  # at the start
 
 
 @register("mamba2")
@@ -50,6 +48,7 @@ class Mamba2(RecurrentMixer):
         conv_kernel: taps of the convolution, the current token included.
         use_conv_bias: a bias per channel of the convolution.
         dt_min, dt_max: range of dt at the start, log-uniform.
+        A_min, A_max: range of -A at the start, uniform.
     """
 
     def __init__(
@@ -62,8 +61,10 @@ class Mamba2(RecurrentMixer):
         n_groups: int = 1,
         conv_kernel: int = 4,
         use_conv_bias: bool = True,
-        dt_min: float = 0.001,
-        dt_max: float = 0.1,
+        dt_min: float = DT_MIN,
+        dt_max: float = DT_MAX,
+        A_min: float = 1.0,
+        A_max: float = 16.0,
     ) -> None:
         super().__init__(d_model, layer_idx)
         check_size(state_size=state_size, expand=expand)
@@ -75,19 +76,15 @@ class Mamba2(RecurrentMixer):
         heads = inner // head_dim
         if n_groups < 1 or heads % n_groups:
             raise ValueError(f"n_groups must divide the {heads} heads, got {n_groups}")
-        if not 0 < dt_min <= dt_max:
-            raise ValueError(f"dt_min and dt_max must be positive and in order, got {dt_min} and {dt_max}")
+        check_start(dt_min=dt_min, dt_max=dt_max, A_min=A_min, A_max=A_max)
         self.num_heads, self.head_dim, self.n_groups = heads, head_dim, n_groups
         self.ssm_state_size = state_size
         self.inner, conv_channels = inner, inner + 2 * n_groups * state_size
         self.in_proj = nn.Linear(d_model, inner + conv_channels + heads, bias=False)
         self.conv1d = CausalConv1d(conv_channels, conv_kernel, bias=use_conv_bias)
-        dt = torch.exp(math.log(dt_min) + torch.rand(heads) * math.log(dt_max / dt_min)).clamp(min=MIN_DT)
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
-        self.A_log = nn.Parameter(torch.empty(heads).uniform_(*A_RANGE).log())
+        self.dt_bias, self.A_log = start_step(heads, dt_min, dt_max), start_rate(heads, A_min, A_max)
         self.D = nn.Parameter(torch.ones(heads))
-        for parameter in (self.dt_bias, self.A_log, self.D):
-            parameter._no_weight_decay = True  # type: ignore[attr-defined]
+        self.D._no_weight_decay = True  # type: ignore[attr-defined]
         self.norm = RMSNorm(inner)
         self.out_proj = nn.Linear(inner, d_model, bias=False)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mixers.base import EngineChoice, RecurrentMixer, State, at_least_float32
 from mixers.checks import MAX_TAPS, check_size, scaled_size
+from mixers.decay import DT_MAX, DT_MIN, check_start, start_rate, start_step
 from mixers.layers import CausalConv1d, GatedRMSNorm, RMSNorm
 from mixers.ops.delta_rule import gated_delta_rule
 from mixers.ops.norm import l2_norm
@@ -59,6 +60,8 @@ class MixtureOfMemories(RecurrentMixer):
         conv_bias: biases on the convolutions.
         norm_eps: of the RMSNorm on each head's output.
         aux_loss_scale: of the load balancing loss; 0 for none.
+        dt_min, dt_max: range of softplus(dt_bias) at the start, log-uniform.
+        A_min, A_max: range of exp(A_log) at the start, uniform.
     """
 
     def __init__(
@@ -77,6 +80,10 @@ class MixtureOfMemories(RecurrentMixer):
         conv_bias: bool = False,
         norm_eps: float = 1e-5,
         aux_loss_scale: float = 0.01,
+        dt_min: float = DT_MIN,
+        dt_max: float = DT_MAX,
+        A_min: float = 1e-4,
+        A_max: float = 16.0,
     ) -> None:
         super().__init__(d_model, layer_idx)
         if num_heads < 1 or (head_dim is None and d_model % num_heads):
@@ -94,6 +101,7 @@ class MixtureOfMemories(RecurrentMixer):
             raise ValueError(f"norm_eps must be positive, got {norm_eps}")
         if not aux_loss_scale >= 0:
             raise ValueError(f"aux_loss_scale must be at least 0, got {aux_loss_scale}")
+        check_start(dt_min=dt_min, dt_max=dt_max, A_min=A_min, A_max=A_max)
         self.num_heads, self.head_dim, self.head_v_dim = num_heads, head_dim, head_v_dim
         self.num_memories, self.topk, self.shared_mem, self.single_kv_proj = (
             num_memories,
@@ -112,11 +120,7 @@ class MixtureOfMemories(RecurrentMixer):
                 self.add_module(f"{name}_proj", own)
             if single_kv_proj or shared_mem:
                 self.add_module(f"shared_{name}", nn.Linear(d_model, width, bias=False))
-        self.A_log = nn.Parameter(torch.empty(num_heads).uniform_(1e-4, 16).log())
-        dt = torch.exp(torch.empty(num_heads).uniform_(math.log(0.001), math.log(0.1)))
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus gives dt back
-        for parameter in (self.A_log, self.dt_bias):
-            parameter._no_weight_decay = True  # type: ignore[attr-defined]
+        self.A_log, self.dt_bias = start_rate(num_heads, A_min, A_max), start_step(num_heads, dt_min, dt_max)
         self.q_conv1d = CausalConv1d(self.key_dim, conv_size, conv_bias)
         self.k_conv1d = CausalConv1d(self.key_dim, conv_size, conv_bias)
         self.v_conv1d = CausalConv1d(self.value_dim, conv_size, conv_bias)

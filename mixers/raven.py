@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -11,13 +10,14 @@ from torch import Tensor, nn
 
 from mixers.base import State, at_least_float32, init_linear
 from mixers.checks import check_number, check_size
+from mixers.decay import start_rate, start_step
 from mixers.layers import GatedRMSNorm, RMSNorm
 from mixers.matrix_state import head_width
 from mixers.registry import register
 from mixers.slots import MAX_SCALE, SlotMixer
 
-#: What dt starts between, and what A does, as in Mamba2 (``decay_type`` Mamba2).
-DT, A_RANGE = (0.001, 0.1), (1e-4, 16.0)
+#: What A starts between, with ``decay_type`` Mamba2.
+A_RANGE = (1e-4, 16.0)
 
 
 @register("raven")
@@ -106,11 +106,7 @@ class Raven(SlotMixer):
         self.v_proj = nn.Linear(d_model, value_dim, bias=False)
         if decay_type == "Mamba2":
             self.a_proj = nn.Linear(d_model, num_heads, bias=False)
-            self.A_log = nn.Parameter(torch.empty(num_heads).uniform_(*A_RANGE).log())
-            dt = torch.empty(num_heads).uniform_(*map(math.log, DT)).exp()
-            self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus gives dt back
-            for parameter in (self.A_log, self.dt_bias):
-                parameter._no_weight_decay = True  # type: ignore[attr-defined]
+            self.A_log, self.dt_bias = start_rate(num_heads, *A_RANGE), start_step(num_heads)
         else:
             self.f_proj = nn.Linear(d_model, slots, bias=False)
         last = nn.Linear(d_model, slots, bias=False)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mixers.base import EngineChoice, RecurrentMixer, State, TensorKind
 from mixers.checks import MAX_STD, check_number, check_size
+from mixers.decay import start_rate, start_step
 from mixers.registry import register
 from mixers.sparse_delta_memory.ops import Backend, address, decide_backend, sparse_delta
 
@@ -111,11 +112,7 @@ class SparseDeltaMemory(RecurrentMixer):
         self.readings_norm = nn.LayerNorm(head_v_dim, eps=1e-6) if normalize_readings else None
         memory = torch.empty(num_heads * slots_per_head, head_v_dim)
         self.memory = nn.Parameter(memory) if backprop_on_memory else None
-        self.A_log = nn.Parameter(torch.empty(num_heads).uniform_(0, 16).clamp(min=1e-4).log())
-        step = torch.empty(num_heads).uniform_(math.log(0.001), math.log(0.1)).exp()
-        self.dt_bias = nn.Parameter(step.expm1().log())  # the inverse of softplus
-        for parameter in (self.A_log, self.dt_bias):
-            parameter._no_weight_decay = True  # type: ignore[attr-defined]
+        self.A_log, self.dt_bias = start_rate(num_heads, 0.0, 16.0), start_step(num_heads)
         self._initialise()
 
     @torch.no_grad()

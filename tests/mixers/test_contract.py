@@ -49,7 +49,7 @@ VARIANTS = {
     "mamba2": [
         {"head_dim": 8, "state_size": 12},
         {"head_dim": 4, "state_size": 6, "n_groups": 2, "expand": 1, "conv_kernel": 1, "use_conv_bias": False},
-        {"head_dim": 8, "state_size": 5, "n_groups": 4, "conv_kernel": 2, "dt_min": 0.1, "dt_max": 2.0},
+        {"head_dim": 8, "state_size": 5, "n_groups": 4, "conv_kernel": 2, "dt_max": 2.0, "A_min": 0.2, "A_max": 1.5},
     ],
     "mom": [
         {},
