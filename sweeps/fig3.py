@@ -41,7 +41,11 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     ],
     "linear_attention": [(64, {"expand_k": e, "expand_v": e}) for e in (1.0, 2.0, 3.0)],
     "gated_delta_net": [(64, {"head_dim": k, "expand_v": v}) for k, v in ((32, 1.0), (64, 1.0), (64, 2.0))],
-    "mamba2": [(64, {"head_dim": 32, "state_size": n}) for n in (16, 64)],
+    # with steps that start a hundred times shorter, and rates as much higher, it writes next to nothing for as long
+    "mamba2": [
+        (64, {"head_dim": 32, "state_size": n, "dt_min": 0.1, "dt_max": 1.0, "A_min": 0.01, "A_max": 0.1})
+        for n in (16, 64)
+    ],
     "delta_net": [(64, {"expand_k": e, "expand_v": e}) for e in (1.0, 2.0, 3.0)],
     # without convolutions of its own it learns next to nothing in this time
     "gla": [(64, {"expand_k": e, "expand_v": e, "use_short_conv": True}) for e in (1.0, 2.0)],
