@@ -28,6 +28,10 @@ def sparse_delta(slots: int, width: int, touched: int) -> dict[str, Any]:
     return sizes | {"backprop_on_memory": False}
 
 
+#: With the authors' steps, a hundred times shorter, and rates of decay as much higher, Mamba2 begins with writing next
+#: to nothing, and learns that it should in a long training only.
+MAMBA2_START = {"dt_min": 0.1, "dt_max": 1.0, "A_min": 0.01, "A_max": 0.1}
+
 #: Widths and options by mixer, smallest state first. A slot of RAM-Net is ``head_v_dim`` numbers and its weight: with
 #: 15 or 31 its state is that of a matrix of powers of two.
 LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
@@ -41,11 +45,7 @@ LAPTOP_MODELS: dict[str, list[tuple[int, dict]]] = {
     ],
     "linear_attention": [(64, {"expand_k": e, "expand_v": e}) for e in (1.0, 2.0, 3.0)],
     "gated_delta_net": [(64, {"head_dim": k, "expand_v": v}) for k, v in ((32, 1.0), (64, 1.0), (64, 2.0))],
-    # with steps that start a hundred times shorter, and rates as much higher, it writes next to nothing for as long
-    "mamba2": [
-        (64, {"head_dim": 32, "state_size": n, "dt_min": 0.1, "dt_max": 1.0, "A_min": 0.01, "A_max": 0.1})
-        for n in (16, 64)
-    ],
+    "mamba2": [(64, {"head_dim": 32, "state_size": n} | MAMBA2_START) for n in (16, 64)],
     "delta_net": [(64, {"expand_k": e, "expand_v": e}) for e in (1.0, 2.0, 3.0)],
     # without convolutions of its own it learns next to nothing in this time
     "gla": [(64, {"expand_k": e, "expand_v": e, "use_short_conv": True}) for e in (1.0, 2.0)],
