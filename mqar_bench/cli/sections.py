@@ -63,17 +63,20 @@ def find_sections(store: Store, entries: Iterable[Entry], wanted: Sequence[str],
     from mqar_bench.basics.errors import UsageError
 
     records = [entry.result for entry in entries]
-    sections = [section for name in wanted if (section := _section(store, records, name, scale)) is not None]
+    named: dict[str, str] = {}
+    sections = [section for name in wanted if (section := _section(store, records, name, scale, named)) is not None]
     if not sections:
         raise UsageError(f"nothing to report: no run of {', '.join(wanted)} at scale {scale} is done in {store.root}")
     return sections
 
 
-def _section(store: Store, all_records: Sequence[RunResult], name: str, scale: str) -> Section | None:
-    """A figure's part of the report; none if there is nothing to draw."""
+def _section(
+    store: Store, all_records: Sequence[RunResult], name: str, scale: str, named: dict[str, str]
+) -> Section | None:
+    """A figure's part of the report; none if there is nothing to draw. ``named`` says of a sweep which figure has named
+    the runs that it lacks."""
     import plots
     from mqar_bench.analysis.report.section import Section
-    from mqar_bench.cli.left_out import left_out
     from mqar_bench.records.table import to_frame
 
     if plots.shows_streams(name):
@@ -104,8 +107,24 @@ def _section(store: Store, all_records: Sequence[RunResult], name: str, scale: s
         configs=[result.config for result in done],
         claims=_claims(name, table),
         note=note,
-        left_out=[line for sweep in plots.sweeps(name) for line in left_out(store, all_records, sweep, scale)],
+        left_out=_left_out(store, all_records, name, scale, named),
     )
+
+
+def _left_out(
+    store: Store, all_records: Sequence[RunResult], name: str, scale: str, named: dict[str, str]
+) -> list[str]:
+    """The runs that a figure lacks, by name where no figure before it has named them."""
+    import plots
+    from mqar_bench.cli.left_out import left_out
+
+    lines: list[str] = []
+    for sweep in plots.sweeps(name):
+        missing = left_out(store, all_records, sweep, scale)
+        if missing and (before := named.setdefault(sweep, name)) != name:
+            missing = [f"{missing[0]}: {before} names them"]
+        lines += missing
+    return lines
 
 
 def _traced_section(store: Store, name: str, scale: str) -> Section | None:

@@ -30,12 +30,15 @@ def test_from_nothing_to_figures_and_report(reproduce, tmp_path):
     assert Store("results").results()[1] == []  # what it leaves there is taken for no record
 
 
-def test_what_a_section_lacks_is_named(reproduce, tmp_path):
+def test_what_a_section_lacks_is_named_once(reproduce, tmp_path):
     wanted = sweeps.load("fig3", "smoke")
     for run, accuracy in zip(wanted, (0.5, None), strict=False):
         Store("results").write(record(run, accuracy))
-    assert reproduce("fig3", "--no-train").exit_code == 0
+    assert reproduce("fig3", "fig3_active", "--no-train").exit_code == 0
     report = (tmp_path / "results/REPORT.md").read_text()
+    assert (
+        report.count(f"{len(wanted) - 1} of {len(wanted)} runs of fig3 at smoke are not done: fig3 names them\n") == 1
+    )
     assert f"Left out:\n\n- {len(wanted) - 1} of {len(wanted)} runs of fig3 at smoke are not done\n- " in report
     assert report.count("lr=") == len(wanted) - 1 and report.count("(failed: Divergence: no)") == 1
 
