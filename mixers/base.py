@@ -41,7 +41,7 @@ class SequenceMixer(nn.Module):
     a token does not touch all of the state. What is missing raises NotImplementedError, which names class and method.
 
     One that adds to the training loss also has ``get_auxiliary_loss()``, which returns a scalar for the last
-    ``forward`` (Zoology's convention); others need not have it.
+    ``forward`` (Zoology's convention), or in training ``prefill``; others need not have it.
     """
 
     def __init__(self, d_model: int, layer_idx: int | None = None) -> None:

@@ -133,24 +133,30 @@ class MixtureOfMemories(RecurrentMixer):
         self._auxiliary_loss: Tensor | None = None
 
     def get_auxiliary_loss(self) -> Tensor:
-        """The load balancing loss of the last ``forward``, a scalar: add it to the loss. Without one, 0."""
+        """The load balancing loss of the last ``forward`` or, in training, ``prefill``, a scalar: add it to the loss.
+        Without one, 0."""
         return self._zeros() if self._auxiliary_loss is None else self._auxiliary_loss
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_auxiliary_loss": None}  # a piece of graph can be neither copied nor saved
 
     def forward(self, x: Tensor) -> Tensor:
-        choice, weight, p = self._route(x)
-        packing = Packing(choice, self.num_memories)
-        self._auxiliary_loss = None
-        if self.aux_loss_scale:
-            frequency = packing.counts.sum(0) / (x.shape[0] * x.shape[1])
-            self._auxiliary_loss = self.aux_loss_scale * self.num_memories * (frequency * p.mean((0, 1))).sum()
+        packing, weight = self._pack(x, self.aux_loss_scale > 0)
         return self._mix(x, packing, weight, None, False)[0]
 
     def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        choice, weight, _ = self._route(x)
-        return self._mix(x, Packing(choice, self.num_memories), weight, state or self.init_state(len(x)), True)
+        packing, weight = self._pack(x, self.training and self.aux_loss_scale > 0)
+        return self._mix(x, packing, weight, state or self.init_state(len(x)), True)
+
+    def _pack(self, x: Tensor, balanced: bool) -> tuple[Packing, Tensor]:
+        """Which tokens go where, with which weights; ``balanced`` finds the load balancing loss of it."""
+        choice, weight, p = self._route(x)
+        packing = Packing(choice, self.num_memories)
+        self._auxiliary_loss = None
+        if balanced:
+            frequency = packing.counts.sum(0) / (x.shape[0] * x.shape[1])
+            self._auxiliary_loss = self.aux_loss_scale * self.num_memories * (frequency * p.mean((0, 1))).sum()
+        return packing, weight
 
     def _mix(
         self, x: Tensor, packing: Packing, weight: Tensor, state: State | None, keep: bool

@@ -57,7 +57,7 @@ def outcome(result: RunResult, row: Mapping[Any, Any] | None = None) -> Iterator
     if result.num_parameters is not None:
         yield "parameters", f"{result.num_parameters:,}"
     if result.steps:
-        tokens = result.config.data.epoch_tokens * len(result.epochs)
+        tokens = sum(result.curve.tokens) if result.curve else result.config.tokens_after(len(result.epochs))
         yield "training", f"{len(result.epochs)} epochs, {result.steps:,} steps, {tokens:,} tokens"
     speed = "" if result.tokens_per_second is None else f", {result.tokens_per_second:,.0f} tokens a second"
     memory = "" if result.peak_memory_bytes is None else f", {show_bytes(result.peak_memory_bytes)} at most"

@@ -13,6 +13,7 @@ from mqar_bench.config.run import (
     content_id,
     setting_names,
 )
+from mqar_bench.config.segments import SegmentsConfig
 
 __all__ = [
     "DataConfig",
@@ -20,6 +21,7 @@ __all__ = [
     "MixerSpec",
     "ModelConfig",
     "RunConfig",
+    "SegmentsConfig",
     "TrainConfig",
     "content_id",
     "setting_names",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -17,13 +16,13 @@ from pydantic import Field, field_validator, model_validator
 from mixers.checks import MAX_WIDTH, brief
 from mqar_bench.basics.frozen import Frozen
 from mqar_bench.basics.notebook import html_table
+from mqar_bench.config.plain import MAX_DEPTH, check_json
+from mqar_bench.config.segments import SegmentsConfig
 from mqar_bench.tasks import AnyTask, MQARConfig, Sampler, StackedConfig, Task
 from mqar_bench.tasks.task import MAX_LENGTH, MAX_VOCAB
 
 #: Characters of a mixer's name.
 MAX_NAME = 200
-#: Levels of lists and objects within an option.
-MAX_DEPTH = 10
 #: Entries of a list, where each is work before a run even begins.
 MAX_ENTRIES = 1024
 #: What a float32 can hold, nearly.
@@ -52,8 +51,8 @@ class MixerSpec(Frozen):
         for name, value in options.items():
             if name in ("d_model", "layer_idx", "self"):
                 raise ValueError(f"{name} is no option: the model sets it")
-            _check_json(name, name, 0)
-            _check_json(name, value, MAX_DEPTH)
+            check_json(name, name, 0)
+            check_json(name, value, MAX_DEPTH)
         return options
 
     def __str__(self) -> str:
@@ -156,6 +155,7 @@ class TrainConfig(Frozen):
     seed: int = Field(123, ge=0, lt=2**32, description="initial weights and dropout")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="bfloat16: autocast")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where there is one")
+    segments: SegmentsConfig = _later(SegmentsConfig(), "how sequences are cut, and how long they are when")
 
 
 class RunConfig(Frozen):
@@ -188,7 +188,8 @@ class RunConfig(Frozen):
             _check_continuous(self.model, segments)
         elif needed > self.model.vocab_size:
             raise ValueError(f"model.vocab_size is {self.model.vocab_size}, but the task draws tokens below {needed}")
-        longest = max(segment.input_seq_len for segment in segments)
+        self.train.segments.check_tasks(self.data.train)
+        longest = max(self.sequence_length, self.trained_length)
         if 0 < self.model.max_position_embeddings < longest:
             raise ValueError(
                 f"model.max_position_embeddings is {self.model.max_position_embeddings},"
@@ -204,6 +205,21 @@ class RunConfig(Frozen):
     def sequence_length(self) -> int:
         """The longest sequence of the task mix, at which state sizes are reported (as in Zoology)."""
         return max(segment.input_seq_len for segment in self.data.tasks)
+
+    @property
+    def trained_length(self) -> int:
+        """Tokens of the longest sequences of training."""
+        return self.train.segments.longest or max(segment.input_seq_len for segment in self.data.train)
+
+    def tokens_after(self, epochs: int) -> int:
+        """Tokens that a model is expected to see in so many epochs of training, from the first on; where the lengths
+        of batches are drawn, on average."""
+        segments, total = self.train.segments, self.train.max_epochs
+        if not segments.stages:
+            return self.data.epoch_tokens * epochs
+        examples = sum(task.num_examples for task in self.data.train)
+        counts = sum(sum(segments.bounds(epoch, total)) for epoch in range(epochs))
+        return examples * counts * segments.size // 2
 
     @property
     def run_id(self) -> str:
@@ -278,30 +294,6 @@ def _short(value: Any) -> str:
         names = setting_names(value)
         return " ".join(names if len(names) <= 4 else [*names[:2], "..", names[-1]])
     return str(value)
-
-
-def _check_json(path: str, value: Any, depth: int) -> None:
-    """Whether an option is plain JSON, so that it is the same after its record was written and read."""
-    entries: Iterable[tuple[Any, Any]] = ()
-    match value:
-        case None | bool() | int():
-            fine = True
-        case float():
-            fine = math.isfinite(value)
-        case str():
-            fine = not any("\ud800" <= character <= "\udfff" for character in value)  # half a pair
-        case list() | tuple():
-            fine, entries = depth > 0, enumerate(value)
-        case dict():
-            fine, entries = depth > 0 and all(isinstance(key, str) for key in value), value.items()
-        case _:
-            fine = False
-    if not fine:
-        allowed = f"finite numbers, Unicode text, {MAX_DEPTH} levels at most"
-        raise ValueError(f"{brief(path)} must be JSON ({allowed}), got {brief(value)}")
-    for key, inner in entries:
-        _check_json(path, key, depth)
-        _check_json(f"{path}.{key}", inner, depth - 1)
 
 
 def setting_names(tasks: Iterable[AnyTask]) -> list[str]:

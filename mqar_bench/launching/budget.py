@@ -90,9 +90,9 @@ def _keys(config: RunConfig) -> tuple[str, str, str]:
 
 def _work(config: RunConfig) -> float:
     """Tokens trained on and scored, if training is not stopped early."""
-    train, guides, test = (
-        sum(s.num_examples * s.input_seq_len for s in part)
-        for part in (config.data.train, config.data.guides, config.data.test)
+    guides, test = (
+        sum(s.num_examples * s.input_seq_len for s in part) for part in (config.data.guides, config.data.test)
     )
-    epochs = config.train.max_epochs * (3 * train + guides)  # forward and backward
-    return epochs + (test if config.data.validation else 0)
+    epochs = config.train.max_epochs
+    trained = 3 * config.tokens_after(epochs) + epochs * guides  # forward and backward
+    return trained + (test if config.data.validation else 0)

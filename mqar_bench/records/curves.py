@@ -61,5 +61,5 @@ def steps_tokens_to(accuracy: float, result: RunResult) -> tuple[int, int] | tup
 
 
 def _after(result: RunResult, epochs: int) -> tuple[int, int]:
-    """Steps and tokens of so many epochs, which all have the same."""
-    return result.steps * epochs // len(result.epochs), result.config.data.epoch_tokens * epochs
+    """Steps of so many epochs, which all have the same, and tokens."""
+    return result.steps * epochs // len(result.epochs), result.config.tokens_after(epochs)

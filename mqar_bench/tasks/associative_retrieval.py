@@ -23,15 +23,16 @@ have 16 symbols, values of one symbol, keys of one to three, and 1 to 200 pairs.
 - The EOS after the answer, always the same token, is neither trained on nor scored. Accuracy is per symbol, given those
   before; there it is exact match of what the model generates. With one symbol a value they are the same.
 - There training draws the number of pairs anew for each batch, up to a bound that grows from stage to stage (a
-  curriculum). Here a setting has one number; ``data.train`` can list several.
-- There a sequence is cut into segments of one pair each. That is up to the mixer here: ``segment_size`` of ``armt``.
+  curriculum). Here a setting has one number; ``data.train`` can list several, or ``train.segments`` draws it.
+- There a sequence is cut into segments of one pair each. That is up to the mixer here, ``segment_size`` of ``armt``,
+  and to ``train.segments.size``.
 """
 
 # K - num_kv_pairs, R - rows of one chunk
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import model_validator
@@ -87,6 +88,11 @@ class AssociativeRetrievalConfig(Task):
     @property
     def label(self) -> str:
         return f"{self.mode}-kv{self.num_kv_pairs}-k{self.key_size}-v{self.value_size}-s{self.num_symbols}"
+
+    def at_length(self, tokens: int) -> Self:
+        """With as many pairs as so many tokens hold."""
+        word = self.key_size + self.value_size
+        return self._with("num_kv_pairs", max(0, tokens - word) // (word + 2))
 
     @model_validator(mode="after")
     def _check(self) -> AssociativeRetrievalConfig:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -85,6 +85,22 @@ class Task(Frozen, ABC):
     @abstractmethod
     def label(self) -> str:
         """The setting in short, by which accuracies are listed."""
+
+    def at_length(self, tokens: int) -> Self:
+        """This setting with sequences of so many tokens, or the most below in which it can be had.
+
+        Raises:
+            ValueError: it cannot be so long or so short, or its length is not for choosing.
+        """
+        return self._with("input_seq_len", tokens)
+
+    def _with(self, name: str, value: int) -> Self:
+        """With another value of a field, checked as a new one is."""
+        kind = type(self)
+        if name not in kind.model_fields:
+            raise ValueError(f"the task {self.name!r} has no {name} that could be set")
+        fields = {each: getattr(self, each) for each in kind.model_fields if not (self.own and each == "name")}
+        return kind(**fields | {name: value})
 
     @abstractmethod
     def _draw(self, rng: Rng, filler: Rng, tokens: Array) -> tuple[Array, Array]:

@@ -83,8 +83,17 @@ class Tally:
         return self.epochs[-1]
 
 
-def snapshot(run_id: str, tally: Tally, model: nn.Module, optimizer: torch.optim.Optimizer) -> Snapshot:
-    """The run as it is; buffers, counts and random states are copied, so scoring does not change them in it."""
+def snapshot(
+    run_id: str,
+    tally: Tally,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Any] | None = None,
+) -> Snapshot:
+    """The run as it is; buffers, counts and random states are copied, so scoring does not change them in it.
+
+    ``best`` is what a curriculum keeps of the stage under way, of tensors that nothing changes.
+    """
     state = model.state_dict()
     for name in state.keys() - dict(model.named_parameters()).keys():
         if isinstance(state[name], Tensor):
@@ -92,7 +101,8 @@ def snapshot(run_id: str, tally: Tally, model: nn.Module, optimizer: torch.optim
     tally.windows.settle()
     counts = asdict(tally) | {"epochs": [epoch.model_dump() for epoch in tally.epochs]}
     random = {name: get() for name, (get, _) in _generators(model).items()}
-    return {"run_id": run_id, "tally": counts, "model": state, "optimizer": optimizer.state_dict(), "random": random}
+    kept = {"model": state, "optimizer": optimizer.state_dict(), "random": random}
+    return {"run_id": run_id, "tally": counts, **kept, **({} if best is None else {"best": best})}
 
 
 def encode(snapshot: Snapshot) -> bytes:
@@ -153,8 +163,11 @@ def decode(data: bytes, run_id: str) -> Snapshot:
     return found
 
 
-def restore(data: bytes, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Tally:
-    """Put model, optimizer and torch's generators where the checkpoint has them, and return its counts.
+def restore(
+    data: bytes, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Tally, dict[str, Any] | None]:
+    """Put model, optimizer and torch's generators where the checkpoint has them, and return its counts, and what a
+    curriculum has kept in it.
 
     Raises:
         CheckpointError: as ``decode``, or it is of another kind of device, or does not fit the model.
@@ -178,7 +191,7 @@ def restore(data: bytes, run_id: str, model: nn.Module, optimizer: torch.optim.O
     except Exception as error:  # say, a mixer whose code has changed
         reason = textwrap.shorten(str(error), 200)
         raise CheckpointError(f"the checkpoint does not fit the run: {type(error).__name__}: {reason}") from error
-    return tally
+    return tally, found.get("best")
 
 
 def _generators(model: nn.Module) -> dict[str, tuple[Any, Any]]:

@@ -11,7 +11,7 @@ import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from mqar_bench.config import RunConfig
 from mqar_bench.config.check import check_methods, check_sizes, raising
 from mqar_bench.training.checkpoint import read_back
 from mqar_bench.training.data import TaskData
-from mqar_bench.training.model import Block, LanguageModel, auxiliary_losses, count_parameters
+from mqar_bench.training.model import Block, LanguageModel, auxiliary_losses, count_parameters, find_prefill
 from mqar_bench.training.weights import check_tensors
 
 
@@ -50,6 +50,8 @@ def check_model(model: LanguageModel, config: RunConfig, data: TaskData, saved: 
             check_sizes(block.sequence_mixer, name, config.sequence_length)
             if kept:
                 _check_tensors(block.sequence_mixer, name)
+            if config.train.segments.size:
+                _check_carries(block.sequence_mixer, name)
             if type(block.sequence_mixer).__module__.partition(".")[0] != mixers.__name__:
                 _rehearse(block, layer, config, data, saved)
         except MixerError as error:
@@ -71,7 +73,7 @@ def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved
         shortest = min(segment.tokens.shape[1] for segment in data.train)
         with autocast:
             x = _input(block, 2, shortest).requires_grad_().clone()  # no leaf in training either
-            y = mixer(x)
+            y = _read(mixer, x, config.train.segments.size)
         check_output(name, y, x)
         check_gradient(mixer, name, y)
         loss = y.float().square().mean() + sum(ask_auxiliary_losses(mixer, name))
@@ -88,6 +90,24 @@ def _rehearse(block: Block, layer: int, config: RunConfig, data: TaskData, saved
         check_output(name, y, x)
         if saved:
             save_and_load(mixer, mixer, name)
+
+
+def _check_carries(mixer: nn.Module, name: str) -> None:
+    try:
+        find_prefill(mixer)
+    except TypeError as error:
+        raise MixerError(f"mixer {name!r}: {error}; train.segments.size 0 trains it on whole sequences") from None
+
+
+def _read(mixer: nn.Module, x: Tensor, size: int) -> Tensor:
+    """As training does: whole, or in segments of so many tokens, of which two are enough."""
+    if not size:
+        return cast(Tensor, mixer(x))
+    outputs, state = [], None
+    for piece in x.split(min(size, -(-x.shape[1] // 2)), 1):
+        y, state = find_prefill(mixer)(piece, state)
+        outputs.append(y)
+    return torch.cat(outputs, 1)
 
 
 def _check_tensors(mixer: nn.Module, name: str) -> None:

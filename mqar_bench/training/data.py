@@ -44,10 +44,7 @@ class TaskData:
 
         The first ``start`` of them are left out, and nothing is drawn for them alone.
         """
-        spans = [(s, lo) for s, segment in enumerate(self.train) for lo in range(0, len(segment), batch_size)]
-        if self.config.shuffle:
-            np.random.default_rng(_epoch_seed(self.config.seed, epoch)).shuffle(spans)
-        spans = spans[start:]
+        spans = self._spans(batch_size, epoch)[start:]
         segments = dict(enumerate(self.train))
         if self.config.fresh and epoch:
             seeds, _ = segment_seeds(_epoch_seed(self.config.seed, epoch), len(self.train), 0)
@@ -55,6 +52,18 @@ class TaskData:
             segments = {s: self.config.train[s].build(seeds[s], self.config.sampler) for s in needed}
         for s, lo in spans:
             yield Batch(*segments[s].batch(lo, lo + batch_size))
+
+    def spans(self, batch_size: int, epoch: int) -> list[tuple[int, int]]:
+        """Of each batch of an epoch, in order, which training setting it is of and how many examples it has."""
+        spans = self._spans(batch_size, epoch)
+        return [(s, min(batch_size, len(self.train[s]) - lo)) for s, lo in spans]
+
+    def _spans(self, batch_size: int, epoch: int) -> list[tuple[int, int]]:
+        """Of each batch of an epoch its segment and its first example."""
+        spans = [(s, lo) for s, segment in enumerate(self.train) for lo in range(0, len(segment), batch_size)]
+        if self.config.shuffle:
+            np.random.default_rng(_epoch_seed(self.config.seed, epoch)).shuffle(spans)
+        return spans
 
     def guide_batches(self, batch_size: int, tokens: int) -> Iterator[tuple[str, Batch]]:
         """``test_batches`` of the settings that are scored every epoch."""

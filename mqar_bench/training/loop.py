@@ -11,16 +11,11 @@ from mqar_bench.config import RunConfig
 from mqar_bench.records.result import RunResult, now, provenance
 from mqar_bench.training.checkpoint import Tally
 from mqar_bench.training.contract import check_model
+from mqar_bench.training.curriculum import Curriculum
 from mqar_bench.training.data import TaskData, data_of
 from mqar_bench.training.device import pick_device, seeded
 from mqar_bench.training.model import LanguageModel, count_parameters
-from mqar_bench.training.optimization import (
-    find_gradients,
-    learning_rate,
-    make_optimizer,
-    set_learning_rate,
-    training_loss,
-)
+from mqar_bench.training.optimization import find_gradients, make_optimizer, set_learning_rate, training_loss
 from mqar_bench.training.scoring import Scores, evaluate
 from mqar_bench.training.session import Company, Measured, Progress, Session
 
@@ -100,13 +95,14 @@ def fit(
         optimizer = make_optimizer(model, settings)
         tally.total_steps = settings.max_epochs * data.count_batches(settings.batch_size)
         company = Company(report, measure, save, save_every, stop)
-        session = Session(config, model, optimizer, tally, company, checkpoint)
+        curriculum = Curriculum(config, data)
+        session = Session(config, model, optimizer, tally, curriculum, company, checkpoint)
         tally = session.tally
         while not session.is_over:
             tally.lap()
             model.train()
-            for batch in data.training_batches(settings.batch_size, tally.epoch, tally.batches):
-                set_learning_rate(optimizer, learning_rate(settings, tally.step, tally.total_steps, tally.epoch))
+            for batch in curriculum.batches(tally.epoch, tally.batches):
+                set_learning_rate(optimizer, curriculum.learning_rate(tally.step, tally.epoch))
                 model.set_training_progress(tally.fraction)
                 loss = training_loss(model, batch.to(device), settings, tally.windows.watch)
                 value = find_gradients(loss, model, optimizer, settings.grad_clip)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mqar_bench.config import TrainConfig
 from mqar_bench.training.data import Batch
 from mqar_bench.training.model import LanguageModel, supervised_loss
+from mqar_bench.training.segments import read_batch
 
 
 def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:
@@ -54,11 +55,10 @@ def training_loss(
     ``watch`` sees the logits ``[B, P, vocab]`` and the answers ``[B, P]``.
     """
     with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        logits = model(batch.tokens, batch.positions)
+        logits, extra = read_batch(model, batch, settings.segments)
         loss = supervised_loss(logits, batch.answers)
     if watch is not None:
         watch(logits, batch.answers)
-    extra = model.auxiliary_loss()
     return loss if extra is None else loss + extra
 
 

@@ -12,6 +12,7 @@ import torch
 from mqar_bench.config import RunConfig, TrainConfig
 from mqar_bench.records.result import Epoch
 from mqar_bench.training.checkpoint import Snapshot, Tally, encode, restore, snapshot
+from mqar_bench.training.curriculum import Curriculum
 from mqar_bench.training.model import LanguageModel
 
 
@@ -69,7 +70,7 @@ class Company:
 class Session:
     """Counts (``tally``) what training does, and between two steps reports, saves and stops it as the company wants.
 
-    Begins where ``checkpoint`` ends, which is put into model and optimizer.
+    Begins where ``checkpoint`` ends, which is put into model, optimizer and curriculum.
     """
 
     def __init__(
@@ -78,13 +79,14 @@ class Session:
         model: LanguageModel,
         optimizer: torch.optim.Optimizer,
         tally: Tally,
+        curriculum: Curriculum,
         company: Company,
         checkpoint: bytes | None,
     ) -> None:
         self.config, self.model, self.optimizer, self.company = config, model, optimizer, company
-        self.tally = tally
+        self.tally, self.curriculum = tally, curriculum
         if checkpoint is not None:
-            self.tally = restore(checkpoint, config.run_id, model, optimizer)
+            self.tally, curriculum.best = restore(checkpoint, config.run_id, model, optimizer)
             self.tally.since = tally.since
         self.reported = self.saved = time.monotonic()
         self.measured = 0, 0  # windows and epochs
@@ -114,12 +116,14 @@ class Session:
         self._pause(training=True)
 
     def end_epoch(self, settings: dict[str, float]) -> None:
-        """Count an epoch, which scored ``settings``; unless it was the last, there may be a pause."""
+        """Count an epoch, which scored ``settings``; unless it was the last, the curriculum goes on, and there may be a
+        pause."""
         epoch = self.tally.close_epoch(settings)
         if self.company.report:
             self.company.report(Progress(self.tally.fraction, epoch.epoch, epoch.loss, epoch.accuracy))
         self._measure()
         if not self.is_over:
+            self.curriculum.end_epoch(epoch, self.model, self.optimizer)
             self._pause(training=False)
         self.tally.lap()
 
@@ -160,7 +164,7 @@ class Session:
             self.saved = time.monotonic()
 
     def _snapshot(self) -> Snapshot:
-        return snapshot(self.config.run_id, self.tally, self.model, self.optimizer)
+        return snapshot(self.config.run_id, self.tally, self.model, self.optimizer, self.curriculum.best)
 
     def _stopped(self, state: Snapshot) -> Stopped:
         return Stopped(encode(state), self.tally.step, self.tally.fraction)

@@ -7,13 +7,16 @@ from typing import Any
 
 import mixers
 from mqar_bench.basics.errors import UsageError
-from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, SegmentsConfig, TrainConfig
 from mqar_bench.tasks import AnyTask, CircuitsConfig, QueryTask
 from mqar_bench.zoology.circuits import export_circuit
 from mqar_bench.zoology.mixers import HYBRID
 
 #: What Zoology's trainer has no setting for, with the only value that it has.
-TRAINING = {"schedule": "cosine_epoch", "warmup_fraction": 0.0, "grad_clip": None, "precision": "float32"}
+TRAINING = {
+    "schedule": "cosine_epoch", "warmup_fraction": 0.0, "grad_clip": None, "precision": "float32",
+    "segments": SegmentsConfig(),
+}  # fmt: skip
 DATA = {"validation": (), "shuffle": False, "fresh": False}
 
 HEADER = '''"""{title}, written by mqar-bench for Zoology's launcher: python -m zoology.launch THIS_FILE
@@ -68,9 +71,10 @@ def _check(config: RunConfig) -> None:
     for part, given, only in (("train", config.train, TRAINING), ("data", config.data, DATA)):
         for name, value in only.items():
             if getattr(given, name) != value:
-                has = "some" if name == "validation" else getattr(given, name)
+                has = "some" if name in ("validation", "segments") else getattr(given, name)
+                only_one = "none" if name == "segments" else value
                 raise UsageError(
-                    f"Zoology has no {part}.{name} but {value}, and run {config.run_id} has {has}:"
+                    f"Zoology has no {part}.{name} but {only_one}, and run {config.run_id} has {has}:"
                     " export a sweep in its protocol, such as fig3 at scale paper"
                 )
     for segment in config.data.tasks:
