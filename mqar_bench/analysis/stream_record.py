@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,29 @@ from mqar_bench.tasks import AnyTask
 ENDING = ".stream.json"
 #: What must be the same for an evaluation to go on.
 SAME = ("run_id", "weights_sha256", "examples", "task", "seed", "rows", "piece", "precision", "device")
+
+
+class HeadSlots(Frozen):
+    """What filler has overwritten of the slots of one head of a RAM-Net at one context (``analysis.overwriting``).
+
+    Args:
+        layer, head: counted from 0.
+        cape: whether the head has CAPE.
+        num_slots, top_k, gamma: M, K and the exponent of the decay.
+        overwritten: of each example read, in order, the share of what was stored, 0 to 1.
+    """
+
+    layer: int
+    head: int
+    cape: bool
+    num_slots: int
+    top_k: int
+    gamma: float
+    overwritten: tuple[float, ...]
+
+    def add(self, more: HeadSlots) -> HeadSlots:
+        """With more examples of the same head."""
+        return self.model_copy(update={"overwritten": self.overwritten + more.overwritten})
 
 
 class StreamedContext(Frozen):
@@ -38,6 +62,7 @@ class StreamedContext(Frozen):
         tokens_per_second: of all rows of a batch together.
         peak_bytes: most memory at a time: allocated on a GPU, or resident in the whole process on a CPU.
         state_bytes: that an example's state has after its last token, all layers.
+        slots: of each head of each RAM-Net in the model.
     """
 
     context: int
@@ -52,8 +77,18 @@ class StreamedContext(Frozen):
     tokens_per_second: float | None = None
     peak_bytes: int | None = None
     state_bytes: int | None = None
+    slots: tuple[HeadSlots, ...] = ()
 
-    def add(self, correct: list[float], seconds: float, peak_bytes: int, state_bytes: int, of: int) -> StreamedContext:
+    def add(
+        self,
+        correct: list[float],
+        seconds: float,
+        peak_bytes: int,
+        state_bytes: int,
+        slots: tuple[HeadSlots, ...] = (),
+        *,
+        of: int,
+    ) -> StreamedContext:
         """With one more batch of examples, of ``of`` in all."""
         right = (*self.correct, *correct)
         low, high = interval(right) if len(right) > 1 else (None, None)
@@ -70,6 +105,7 @@ class StreamedContext(Frozen):
             tokens_per_second=tokens / spent if spent > 0 else None,
             peak_bytes=max(peak_bytes, self.peak_bytes or 0),
             state_bytes=state_bytes,
+            slots=tuple(a.add(b) for a, b in zip(self.slots, slots, strict=True)) if self.slots else slots,
         )
 
     def end(self, reason: str) -> StreamedContext:
@@ -161,14 +197,14 @@ def read_stream(path: Path) -> StreamEvaluation | None:
         raise UsageError(f"{path} is there and holds something else than a streaming evaluation: give --out") from None
 
 
-def find_streams(root: Path, scale: str | None = None) -> list[StreamEvaluation]:
-    """Those that `mqar-bench stream` has kept in a folder of records, of all scales or one.
+def find_streams(root: Path, sweeps: Collection[str], scale: str | None = None) -> list[StreamEvaluation]:
+    """Those that `mqar-bench stream` has kept in a folder of records, of runs of these sweeps at all scales or one.
 
     Raises:
         UsageError: a file holds something else.
     """
-    paths = sorted(root.glob(f"*/*{ENDING}"))
-    read = [read_stream(path) for path in paths if scale is None or path.parent.name.endswith(f"-{scale}")]
+    folders = [root.glob(f"{sweep}-{scale or '*'}/*{ENDING}") for sweep in sweeps]
+    read = [read_stream(path) for path in sorted(path for folder in folders for path in folder)]
     return [each for each in read if each is not None]
 
 

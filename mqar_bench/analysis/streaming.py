@@ -15,7 +15,10 @@ import numpy as np
 import torch
 
 from mixers.checks import check_size
+from mixers.ramnet import record_access
+from mqar_bench.analysis.overwriting import Overwriting
 from mqar_bench.analysis.stream_record import (
+    HeadSlots,
     StreamedContext,
     StreamEvaluation,
     read_stream,
@@ -36,6 +39,8 @@ from mqar_bench.training.weights import load_weights
 
 #: By what contexts grow.
 FACTOR = 4
+#: What reading some rows gives, as ``StreamedContext.add`` takes it.
+Rows = tuple[list[float], float, int, int, tuple[HeadSlots, ...]]
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ def stream_weights(
             task=task,
             seed=seed,
             chance=task.chance,
-            trained_length=max(each.input_seq_len for each in loaded.config.data.train),
+            trained_length=loaded.config.trained_length,
             examples=settings.examples,
             rows=settings.rows,
             piece=settings.piece,
@@ -233,8 +238,7 @@ class _Reading:
         self.floor = peak_memory(self.device)
         while entry.status == "partial":
             start = len(entry.correct)
-            stop = min(start + self.settings.rows, n)
-            entry = entry.add(*self._read_rows(stream, start, stop), of=n)
+            entry = entry.add(*self._read_rows(stream, start, min(start + self.settings.rows, n)), of=n)
             if entry.status == "partial":
                 self._keep(entry)
         return entry
@@ -254,19 +258,22 @@ class _Reading:
         return f"more than the {show_bytes(self.settings.memory)} allowed"
 
     @torch.no_grad()
-    def _read_rows(self, stream: Stream, start: int, stop: int) -> tuple[list[float], float, int, int]:
-        """Of these examples the share of right answers each, seconds, peak memory, and bytes of a state."""
+    def _read_rows(self, stream: Stream, start: int, stop: int) -> Rows:
+        """Of these examples right answers (the share of each), seconds, peak memory, bytes of a state, and slots."""
         length, plan = stream.task.input_seq_len, stream.plan.rows(start, stop)
         positions, answers = (torch.from_numpy(part.astype(np.int64)) for part in (plan.positions, plan.answers))
         right = torch.zeros(answers.shape, dtype=torch.bool)
         state: ModelState | None = None
+        overwriting = Overwriting(self.model, plan, stream.task.num_stored)
         seconds, seen = 0.0, 0
         for tokens in self._pieces(stream, start, stop):
             piece = torch.from_numpy(tokens).to(self.device, torch.int64)
             last = seen + tokens.shape[1]
             asked = (positions >= seen) & (positions < last)
             places = (positions - seen).clamp(0, tokens.shape[1] - 1) if asked.any() else positions[:, :0]
-            logits, state, spent = self._prefill(piece, state, places.to(self.device))
+            with record_access(self.model) as accesses:
+                logits, state, spent = self._prefill(piece, state, places.to(self.device))
+            overwriting.add(accesses, seen)
             seconds += spent
             if asked.any():
                 right |= asked & (logits.argmax(-1).cpu() == answers)
@@ -276,7 +283,8 @@ class _Reading:
             self.watcher.progress(length, (start + (stop - start) * seen / length) / stream.task.num_examples)
         assert state is not None
         carried = sum(t.numel() * t.element_size() for layer in state.layers for t in layer.values())
-        return right.double().mean(1).tolist(), seconds, peak_memory(self.device), carried // (stop - start)
+        correct, peak = right.double().mean(1).tolist(), peak_memory(self.device)
+        return correct, seconds, peak, carried // (stop - start), overwriting.heads()
 
     def _pieces(self, stream: Stream, start: int, stop: int) -> Iterator[np.ndarray]:
         """Unless the time is over."""

@@ -76,6 +76,10 @@ class DistantMQARConfig(StreamTask):
         return 4 * self.num_kv_pairs
 
     @property
+    def num_stored(self) -> int:
+        return 2 * self.num_kv_pairs
+
+    @property
     def _recalled(self) -> int:
         """Tokens that are no spare words, and 0."""
         return self.vocab_size - self.num_spare

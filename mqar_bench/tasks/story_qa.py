@@ -104,6 +104,10 @@ class StoryQAConfig(StreamTask):
         return 3 * self.num_facts + 3
 
     @property
+    def num_stored(self) -> int:
+        return 3 * self.num_facts
+
+    @property
     def first_place(self) -> int:
         """The token of the first place; those of the people are before it, those of the objects behind the places."""
         return FIRST_NAME + self.num_people

@@ -97,6 +97,11 @@ class StreamTask(Task):
     def least_length(self) -> int:
         """The least ``input_seq_len``, in which there is no filler that could be left out."""
 
+    @property
+    @abstractmethod
+    def num_stored(self) -> int:
+        """How many tokens of a plan, the first, are what is to be recalled; those behind them ask."""
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:

@@ -100,7 +100,8 @@ def test_every_mixer_carries_as_much_as_it_says(kept, name):
     model = streaming.LanguageModel(model).eval()
     reading = streaming._Reading(model, stub(config), SETTINGS, CPU, Path("none"), Watcher())
     stream = config.data.test[0].stream(1, input_seq_len=130)
-    correct, seconds, peak, state = reading._read_rows(stream, 1, 3)
+    correct, seconds, peak, state, slots = reading._read_rows(stream, 1, 3)
+    assert [(each.layer, each.head) for each in slots] == ([(0, 0), (0, 1)] if name == "ramnet" else [])
     assert 0 <= state - 4 * model.state_size(130) <= 8  # a counter has 64 bits
     assert len(correct) == 2 and seconds > 0 and peak > 0
 
