@@ -34,7 +34,7 @@ __all__ = [
     "names",
     "save",
     "shows_screening",
-    "shows_streams",
+    "streamed",
     "sweep_files",
     "sweeps",
     "table",
@@ -60,6 +60,7 @@ _PLOTS = {
         "traces",
         "cache",
         "long_context",
+        "overwritten",
     )
 }
 
@@ -97,13 +98,13 @@ def shows_screening(name: str) -> bool:
     return getattr(_module(name), "SCREENING", False)
 
 
-def shows_streams(name: str) -> bool:
-    """Whether a figure is drawn from streaming evaluations.
+def streamed(name: str) -> tuple[str, ...]:
+    """The sweeps whose streaming evaluations a figure shows; none of one that is drawn from something else.
 
     Raises:
         ValueError: no such figure.
     """
-    return getattr(_module(name), "STREAMED", False)
+    return getattr(_module(name), "STREAMED", ())
 
 
 def describe(name: str) -> str:

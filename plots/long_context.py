@@ -6,8 +6,7 @@ It is drawn from what `mqar-bench stream` has kept (``mqar_bench.analysis.stream
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,14 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from mqar_bench.analysis.statistics import interval
-from mqar_bench.analysis.stream_record import StreamedContext, StreamEvaluation
+from mqar_bench.analysis.stream_record import StreamEvaluation
 from plots.axes import GRID, accuracy_axis, size_axis
 from plots.lines import legend_beside, series
+from plots.streams import models, spread
 from plots.style import PAGE, RC
 
-#: Drawn from streaming evaluations.
-STREAMED = True
+#: Drawn from streaming evaluations of these sweeps.
+STREAMED = ("long_context",)
 
 #: Inches.
 HEIGHT = 2.3
@@ -59,44 +58,14 @@ def table(evaluations: Iterable[StreamEvaluation]) -> pd.DataFrame:
     Raises:
         ValueError: no context is done, or they are of different tasks or devices.
     """
-    read = sorted(evaluations, key=lambda each: (each.mixer, each.variant, each.learning_rate, each.run_id))
-    _check_same(read)
     rows = []
-    for (mixer, variant), those in groupby(read, key=lambda each: (each.mixer, each.variant)):
-        chosen = _best_rate(list(those))
+    for (mixer, variant), chosen in models(evaluations):
         for context in sorted({entry.context for each in chosen for entry in each.contexts}):
             if (row := _row(chosen, context)) is not None:
                 rows.append({"mixer": mixer, "variant": variant} | row)
     if not any(row["status"] == "done" for row in rows):
         raise ValueError("nothing to draw: no context is read; `mqar-bench stream RUN` reads them")
     return pd.DataFrame(rows)[list(COLUMNS)]
-
-
-def _check_same(evaluations: Sequence[StreamEvaluation]) -> None:
-    """Whether they compare.
-
-    Raises:
-        ValueError: they do not; names in what.
-    """
-    kinds: dict[str, list[Any]] = {
-        "tasks": [each.task.model_dump(mode="json", exclude={"input_seq_len"}) for each in evaluations],
-        "examples": [each.examples for each in evaluations],
-        "devices": [(each.provenance.device, each.provenance.threads) for each in evaluations],
-        "numbers of rows": [each.rows for each in evaluations],
-    }
-    for what, values in kinds.items():
-        for value, each in zip(values, evaluations, strict=True):
-            if value != values[0]:
-                runs = f"{evaluations[0].run_id} has {values[0]}, {each.run_id} has {value}"
-                raise ValueError(f"models read with different {what} do not compare: {runs}")
-
-
-def _best_rate(evaluations: list[StreamEvaluation]) -> list[StreamEvaluation]:
-    """Those of the learning rate that did best in training."""
-    rates = sorted({each.learning_rate for each in evaluations})
-    by_rate = {rate: [each for each in evaluations if each.learning_rate == rate] for rate in rates}
-    best = max(rates, key=lambda rate: (float(np.mean([each.trained_accuracy for each in by_rate[rate]])), -rate))
-    return by_rate[best]
 
 
 def _row(evaluations: list[StreamEvaluation], context: int) -> dict[str, Any] | None:
@@ -107,7 +76,7 @@ def _row(evaluations: list[StreamEvaluation], context: int) -> dict[str, Any] | 
     if not (chosen := done or ended):
         return None
     first, parts = chosen[0][0], [entry for _, entry in chosen]
-    low, high = _spread(parts) if done else (math.nan, math.nan)
+    low, high = spread(parts) if done else (math.nan, math.nan)
     return {
         "stack": first.stack,
         "state_bytes": _most(part.state_bytes for part in parts),
@@ -128,13 +97,6 @@ def _row(evaluations: list[StreamEvaluation], context: int) -> dict[str, Any] | 
         "reason": "" if done else parts[0].reason,
         "run_ids": " ".join(each.run_id for each, _ in chosen),
     }
-
-
-def _spread(parts: list[StreamedContext]) -> tuple[float, float]:
-    if len(parts) > 1:
-        return interval([part.accuracy for part in parts if part.accuracy is not None])
-    (part,) = parts
-    return (math.nan, math.nan) if part.low is None or part.high is None else (part.low, part.high)
 
 
 def _most(values: Iterable[float | None]) -> float:

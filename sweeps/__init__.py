@@ -33,6 +33,7 @@ _SWEEPS = {
         "published",
         "cost",
         "long_context",
+        "long_context_slots",
     )
 }
 

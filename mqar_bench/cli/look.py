@@ -93,8 +93,9 @@ def plot(
             raise UsageError(f"no figure named {name!r}: did you mean the file {name}.py?")
         raise UsageError(f"no figure named {name!r}{hint(name, plots.names())}")
     if not plots.sweeps(name) and (trace or not own):
-        streamed = not own and plots.shows_streams(name)
-        found = _find_streams(name, results, scale, trace) if streamed else _read_traces(name, trace)
+        streamed = () if own else plots.streamed(name)
+        of = [sweep_name(one) for one in sweep or streamed]
+        found = _find_streams(name, of, results, scale, trace) if streamed else _read_traces(name, trace)
         _draw(name, found, out, columns, as_json)
         return
     if trace:
@@ -164,16 +165,20 @@ def _read_traces(name: str, files: list[Path] | None) -> list[Trace]:
     return [load_trace(file) for file in files]
 
 
-def _find_streams(name: str, results: Path, scale: str | None, traces: list[Path] | None) -> list[StreamEvaluation]:
+def _find_streams(
+    name: str, sweeps: Sequence[str], results: Path, scale: str | None, traces: list[Path] | None
+) -> list[StreamEvaluation]:
     from mqar_bench.analysis.stream_record import find_streams
     from mqar_bench.basics.errors import UsageError
 
     if traces:
         raise UsageError(f"the figure {name} is drawn from what `mqar-bench stream` keeps: there is no --trace to it")
-    found = find_streams(results, scale)
+    found = find_streams(results, sweeps, scale)
     if not found:
         at = f" at scale {scale}" if scale else ""
-        raise UsageError(f"no run in {results} is streamed{at}: `mqar-bench stream RUN` does that")
+        raise UsageError(
+            f"no run of {' or '.join(sweeps)}{at} in {results} is streamed: `mqar-bench stream RUN` does that"
+        )
     return found
 
 

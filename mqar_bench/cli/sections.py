@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mqar_bench.analysis.report.claims import Claim
     from mqar_bench.analysis.report.section import Section
+    from mqar_bench.analysis.stream_record import StreamEvaluation
     from mqar_bench.records.result import RunResult
     from mqar_bench.records.store import Entry, Store
     from plots import Data
@@ -79,7 +80,7 @@ def _section(
     from mqar_bench.analysis.report.section import Section
     from mqar_bench.records.table import to_frame
 
-    if plots.shows_streams(name):
+    if plots.streamed(name):
         return _streamed_section(store, name, scale)
     if not plots.sweeps(name):
         return _traced_section(store, name, scale)
@@ -158,10 +159,11 @@ def _traced_section(store: Store, name: str, scale: str) -> Section | None:
 def _streamed_section(store: Store, name: str, scale: str) -> Section | None:
     """Like ``_section``, of what `mqar-bench stream` has kept beside the records of the scale."""
     import plots
+    from mqar_bench.analysis.report.reaches import spares
     from mqar_bench.analysis.report.section import Section
     from mqar_bench.analysis.stream_record import find_streams
 
-    found = find_streams(store.root, scale)
+    found = find_streams(store.root, plots.streamed(name), scale)
     if not found:
         print(f"{name}: nothing is streamed, see `mqar-bench stream`", file=sys.stderr)
         return None
@@ -177,9 +179,23 @@ def _streamed_section(store: Store, name: str, scale: str) -> Section | None:
         table=table,
         runs=None,
         configs=[],
-        claims=(),
+        claims=_reaches(table, found) if name == "long_context" else spares(table),
         note=f"{read}; {len(found)} run{'s' if len(found) > 1 else ''}.",
     )
+
+
+def _reaches(table: pd.DataFrame, found: Sequence[StreamEvaluation]) -> list[Claim]:
+    """How far the models of the figure ``long_context`` extrapolate: a model goes by its mixer, where that has several
+    by its variant, too."""
+    from mqar_bench.analysis.report.reaches import extrapolates
+
+    by_id = {each.run_id: each for each in found}
+    models = {}
+    for (mixer, variant), rows in table.groupby(["mixer", "variant"], sort=False):
+        several = table.loc[table["mixer"] == mixer, "variant"].nunique() > 1
+        ids = dict.fromkeys(one for text in rows["run_ids"] for one in text.split())
+        models[f"{mixer} {str(variant)[:6]}" if several else str(mixer)] = [by_id[one] for one in ids]
+    return extrapolates(models)
 
 
 def _table(name: str, data: Data) -> pd.DataFrame | None:

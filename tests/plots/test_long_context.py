@@ -135,11 +135,11 @@ def test_the_command_draws_what_was_streamed_and_the_report_has_it(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     none = CliRunner().invoke(app, ["plot", "long_context"])
     assert none.exit_code == 2
-    assert none.stderr == "error: no run in results is streamed: `mqar-bench stream RUN` does that\n"
+    assert none.stderr == "error: no run of long_context in results is streamed: `mqar-bench stream RUN` does that\n"
     for each in THREE:
         write_stream(Path(f"results/long_context-smoke/{each.run_id}.stream.json"), each)
     write_stream(Path("results/long_context-laptop/z.stream.json"), make_evaluation("z", examples=8))
-    assert [each.run_id for each in find_streams(Path("results"), "smoke")] == ["a", "b", "c"]
+    assert [each.run_id for each in find_streams(Path("results"), ["long_context"], "smoke")] == ["a", "b", "c"]
     mixed = CliRunner().invoke(app, ["plot", "long_context"])
     assert mixed.exit_code == 2 and "with different examples do not compare" in mixed.stderr
     result = CliRunner().invoke(app, ["plot", "long_context", "--scale", "smoke"])
@@ -149,6 +149,7 @@ def test_the_command_draws_what_was_streamed_and_the_report_has_it(tmp_path, mon
     assert report.exit_code == 0, report.stderr
     text = Path("results/REPORT.md").read_text()
     assert "4 examples of distant_mqar at each context, read 2 at a time; 3 runs." in text
+    assert "| gla extrapolates beyond 2 times the 512 tokens it was trained on | **not tested** |" in text
     assert Path("results/figures/smoke/long_context.png").exists()
     refused = CliRunner().invoke(app, ["plot", "long_context", "--trace", "x.npz"])
     assert refused.exit_code == 2 and "there is no --trace to it" in refused.stderr

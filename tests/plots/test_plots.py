@@ -12,8 +12,10 @@ COLUMN, PAGE = 3.35, 6.9
 
 
 def test_every_figure_but_those_of_traces_and_streams_reads_sweeps_that_there_are():
-    assert set(plots.names()) - set(NAMES) == {"traces", "cache", "long_context"}
-    assert [name for name in plots.names() if plots.shows_streams(name)] == ["long_context"]
+    assert set(plots.names()) - set(NAMES) == {"traces", "cache", "long_context", "overwritten"}
+    streamed = {name: plots.streamed(name) for name in plots.names() if plots.streamed(name)}
+    assert streamed == {"long_context": ("long_context",), "overwritten": ("long_context_slots",)}
+    assert {sweep for those in streamed.values() for sweep in those} <= set(sweeps.names())
     assert {sweep for name in NAMES for sweep in plots.sweeps(name)} <= set(sweeps.names())
 
 

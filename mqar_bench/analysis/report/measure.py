@@ -1,4 +1,5 @@
-"""What claims are decided on: capacity where points have one, else accuracy. And two points, one against the other."""
+"""What claims are decided on: capacity where points have one, else accuracy; of models read far beyond their training
+the context that they reach. And two points, one against the other."""
 
 from __future__ import annotations
 
@@ -10,14 +11,24 @@ import pandas as pd
 
 from mqar_bench.analysis.statistics import Comparison, compare
 
-#: Differences that are none: a tenth of a capacity, and of an accuracy so much.
-CAPACITY_MARGIN, ACCURACY_MARGIN = math.log2(1.1), 0.02
+#: Differences that are none: a tenth of a capacity or a context, and of an accuracy so much.
+LOG_MARGIN, ACCURACY_MARGIN = math.log2(1.1), 0.02
+
+
+#: The unit of what is compared on a log scale.
+UNITS = {"capacity": "pairs", "reach": "tokens"}
 
 
 class Measure(NamedTuple):
-    """``capacity``, compared on a log scale, or ``accuracy``."""
+    """``capacity`` or ``reach``, compared on a log scale, or ``accuracy`` and other shares of 1, such as
+    ``overwritten``."""
 
     column: str
+
+    @property
+    def unit(self) -> str | None:
+        """Of what is compared on a log scale; None of a share."""
+        return UNITS.get(self.column)
 
     @property
     def name(self) -> str:
@@ -25,19 +36,20 @@ class Measure(NamedTuple):
 
     @property
     def margin(self) -> float:
-        return CAPACITY_MARGIN if self.column == "capacity" else ACCURACY_MARGIN
+        return LOG_MARGIN if self.unit else ACCURACY_MARGIN
 
     def seeds(self, row: Mapping[Any, Any]) -> list[float]:
         """A value a seed, on the scale on which they are compared."""
         values = [float(text) for text in str(row[f"{self.column}_seeds"]).split()]
-        return [math.log2(value) for value in values] if self.column == "capacity" else values
+        return [math.log2(value) for value in values] if self.unit else values
 
     def show(self, row: Mapping[Any, Any]) -> str:
-        """The mean: ``120`` pairs, with > or < where it is a bound, or ``0.912``."""
-        if self.column == "accuracy":
-            return f"{row['accuracy']:.3f}"
+        """The mean: ``120`` pairs or ``4,096`` tokens, with > or < where it is a bound, or ``0.912``."""
+        if not self.unit:
+            return f"{row[self.column]:.3f}"
         sign = {"above": "> ", "below": "< "}.get(row["censored"], "")
-        return f"{sign}{row['capacity']:.3g}"
+        value = row[self.column]
+        return f"{sign}{value:.3g}" if self.column == "capacity" else f"{sign}{value:,.0f}"
 
 
 class Duel(NamedTuple):
@@ -62,13 +74,13 @@ def duel(ours: Mapping[Any, Any], theirs: Mapping[Any, Any], measure: Measure) -
     found = compare(mine, others, measure.margin)
     seeds = min(len(mine), len(others))
     text = f"{measure.show(ours)} against {measure.show(theirs)}"
-    if measure.column == "capacity":
-        text += f" pairs, {2**found.difference:.2f} times"
+    if measure.unit:
+        text += f" {measure.unit}, {2**found.difference:.2f} times"
         reach = f"{2**found.low:.2f} to {2**found.high:.2f}" if seeds > 1 else ""
     else:
         text += f", {found.difference:+.3f}"
         reach = f"{found.low:+.3f} to {found.high:+.3f}" if seeds > 1 else ""
     text += f" ({reach})" if reach else " (one seed)"
-    if measure.column == "capacity" and ours["censored"] == theirs["censored"] != "":
+    if measure.unit and ours["censored"] == theirs["censored"] != "":
         return Duel("not told apart", text, "not told apart: both at the end of what was tested", found)
     return Duel(found.verdict, text, f"not told apart by {seeds} seed{'' if seeds == 1 else 's'}", found)

@@ -14,7 +14,7 @@ from mqar_bench.config import RunConfig
 #: Columns of a figure's table that a report leaves to the CSV.
 LEFT_OUT = (
     "accuracy_low", "accuracy_high", "accuracy_seeds", "capacity_low", "capacity_high", "capacity_seeds", "variants",
-    "selected_on", "setting", "num_parameters", "learning_rates", "run_ids", "run_id",
+    "selected_on", "setting", "num_parameters", "learning_rates", "run_ids", "run_id", "overwritten_seeds",
 )  # fmt: skip
 
 #: What is to be known of any number, in paragraphs; words in backticks are to be typed.

@@ -1,0 +1,57 @@
+"""RAM-Nets on recall over filler, trained with and without it: gamma, K, M and CAPE, for `mqar-bench stream`.
+
+Each differs in one choice from the first, which has 256 slots a head of which a token writes and reads 8. Those that
+are trained without filler see as many steps on the same pairs, with the questions right behind them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig
+from sweeps import long_context
+from sweeps.protocols import CONV, training
+
+SCALES = ("smoke", "laptop")
+
+#: The first, and what the others have in its place.
+BASE: dict[str, Any] = {"order": 4, "sub_dim": 4, "head_v_dim": 15, "top_k": 8, "gamma": 1.0, "cape": False}
+CHANGES: tuple[dict[str, Any], ...] = (
+    {}, {"gamma": 0.5}, {"top_k": 4}, {"top_k": 16}, {"order": 3}, {"order": 5}, {"cape": True},
+)  # fmt: skip
+#: RAM-Net's best in trials of ``long_context`` at laptop.
+RATE = 1e-2
+
+
+def configs(scale: str) -> list[RunConfig]:
+    """smoke: seconds, accuracies mean nothing. laptop: seven designs with filler, then the same without."""
+    small = {"order": 2, "head_v_dim": 8, "top_k": 4} if scale == "smoke" else {}
+    changes = CHANGES[:2] if scale == "smoke" else CHANGES
+    return [
+        RunConfig(
+            sweep="long_context_slots",
+            scale=scale,
+            data=data,
+            model=ModelConfig(
+                vocab_size=data.train[0].vocab_size,
+                d_model=16 if scale == "smoke" else 64,
+                mixers=(CONV, MixerSpec(name="ramnet", options=BASE | small | change)),
+            ),
+            train=training(scale, RATE).model_copy(update={"max_epochs": long_context.EPOCHS[scale]}),
+        )
+        for data in (long_context.make_data(scale), without_filler(scale))
+        for change in changes
+    ]
+
+
+def without_filler(scale: str) -> DataConfig:
+    """The data of ``long_context``, of which training and what guides it have no filler but the token behind each
+    question; the test settings are the same."""
+    data = long_context.make_data(scale)
+    short = {}
+    for part in ("train", "validation"):
+        tasks = getattr(data, part)
+        examples = sum(task.num_examples for task in tasks)
+        short[part] = tuple(task.at_length(task.least_length) for task in tasks[:1])
+        short[part] = tuple(task.model_copy(update={"num_examples": examples}) for task in short[part])
+    return data.model_copy(update=short)
