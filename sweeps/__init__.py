@@ -34,6 +34,7 @@ _SWEEPS = {
         "cost",
         "long_context",
         "long_context_slots",
+        "segments",
     )
 }
 

@@ -103,6 +103,10 @@ def test_a_task_derived_from_ours_is_another_task(module):
     config = small(name, input_seq_len=16, vocab_size=64)
     assert config.data.test[0].name == name and config.data.test[0].own and not MQARConfig.own
     assert type(config.data.test[0]) is load_task(name) and setting_names(config.data.test) == ["L16-kv2"]
+    longer = config.data.test[0].at_length(20)
+    assert type(longer) is load_task(name) and (longer.input_seq_len, longer.vocab_size) == (20, 64)
+    with pytest.raises(ValueError, match="has no input_seq_len that could be set"):
+        small(name.replace("Wider", "Echo")).data.test[0].at_length(20)
     assert config.run_id != small("multiquery_ar", input_seq_len=16, vocab_size=64).run_id
 
 

@@ -4,6 +4,7 @@ import pytest
 
 import sweeps
 from mqar_bench.basics.errors import UsageError
+from mqar_bench.config import SegmentsConfig
 from mqar_bench.tasks import CircuitsConfig, CompositionalConfig, ForgettingConfig, MQARConfig, StackedConfig, Task
 from mqar_bench.zoology import export, load_experiment
 
@@ -137,3 +138,7 @@ def test_export_refuses_what_zoology_cannot_draw(task, message):
 def test_export_refuses_another_protocol():
     with pytest.raises(UsageError, match="^Zoology has no train.schedule but cosine_epoch, and run .* has cosine_step"):
         export(sweeps.load("fig3", "demo"), "fig3")
+    run = sweeps.load("fig3", "paper")[0]
+    train = run.train.model_copy(update={"segments": SegmentsConfig(size=64)})
+    with pytest.raises(UsageError, match="^Zoology has no train.segments but none, and run .* has some: export"):
+        export([run.model_copy(update={"train": train})], "fig3")
