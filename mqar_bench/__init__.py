@@ -5,6 +5,7 @@ What a script or a notebook needs is here; each name is imported when it is firs
 | to | there is |
 |---|---|
 | say what a run is | ``RunConfig`` of ``DataConfig``, ``ModelConfig``, ``TrainConfig``; ``MixerSpec``, ``MQARConfig`` |
+| train over segments | ``SegmentsConfig``, of ``TrainConfig`` |
 | take one from a sweep or a file, and change it | ``load_sweep``, ``read_config``, ``with_settings`` |
 | check a mixer of one's own first | ``check``, which gives a ``Report`` |
 | train one, with its model or without, and leave nothing behind | ``fit``, ``run`` |
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mqar_bench.basics.errors import UsageError
-    from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
+    from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, SegmentsConfig, TrainConfig
     from mqar_bench.config.change import with_settings
     from mqar_bench.config.overrides import read_config
     from mqar_bench.contract.report import Report, check
@@ -57,6 +58,7 @@ _HOMES = {
     "RunConfig": "mqar_bench.config",
     "RunResult": "mqar_bench.records.result",
     "Screening": "mqar_bench.launching",
+    "SegmentsConfig": "mqar_bench.config",
     "Store": "mqar_bench.records.store",
     "Summary": "mqar_bench.launching",
     "TrainConfig": "mqar_bench.config",
@@ -87,6 +89,7 @@ __all__ = [
     "RunConfig",
     "RunResult",
     "Screening",
+    "SegmentsConfig",
     "Store",
     "Summary",
     "TrainConfig",

@@ -7,19 +7,18 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, model_validator
 
+from mixers.checks import check_size
 from mqar_bench.basics.frozen import Frozen
 from mqar_bench.tasks import AnyTask, Task
 from mqar_bench.tasks.own import RecordedTask
 from mqar_bench.tasks.task import MAX_LENGTH
-
-Count = Annotated[int, Field(ge=1, le=MAX_LENGTH)]
 
 
 class SegmentsConfig(Frozen):
     """A sequence of training read in segments of ``size`` tokens, one after another, with the model's state carried.
 
     Stages are equal parts of training, as far as epochs can be parted; with fewer epochs than stages, as in a
-    screening, earlier stages are left out. In a stage of n segments a batch is of its task at as many tokens as n
+    screening, some before the last are left out. In a stage of n segments a batch is of its task at as many tokens as n
     segments hold, drawn for itself. A stage begins with the weights of the one before that did best on what guides
     training, with a new optimizer, and with the schedule of the learning rate from its start.
 
@@ -30,7 +29,7 @@ class SegmentsConfig(Frozen):
     detach_every: int | None = Field(
         None, ge=1, le=MAX_LENGTH, description="segments that a gradient goes back through, at most; null: all"
     )
-    stages: Annotated[tuple[Count, ...], Field(max_length=1024)] = Field(
+    stages: Annotated[tuple[int, ...], Field(max_length=1024)] = Field(
         (), description="segments of a sequence, stage by stage; none: sequences are as long as their settings say"
     )
     vary_from: int | None = Field(
@@ -41,10 +40,12 @@ class SegmentsConfig(Frozen):
     def _check(self) -> SegmentsConfig:
         given = [name for name in ("detach_every", "stages", "vary_from") if getattr(self, name)]
         if given and not self.size:
-            raise ValueError(f"segments.{given[0]} needs segments.size, the tokens of a segment")
+            raise ValueError(f"{given[0]} needs size, the tokens of a segment")
+        for count in self.stages:
+            check_size(1, MAX_LENGTH, stages=count)
         if self.vary_from is not None and self.vary_from > min(self.stages, default=0):
             least = min(self.stages, default=None)
-            raise ValueError(f"segments.vary_from is {self.vary_from}, and the shortest of segments.stages is {least}")
+            raise ValueError(f"vary_from is {self.vary_from}, and the shortest of stages is {least}")
         return self
 
     @property

@@ -243,11 +243,11 @@ def test_what_is_not_asked_for_leaves_runs_as_they_are():
 @pytest.mark.parametrize(
     "build, message",
     [
-        (lambda: SegmentsConfig(stages=(1,)), r"segments.stages needs segments.size, the tokens of a segment"),
-        (lambda: SegmentsConfig(detach_every=2), r"segments.detach_every needs segments.size"),
-        (lambda: SegmentsConfig(size=8, vary_from=2), r"vary_from is 2, and the shortest of segments.stages is None"),
+        (lambda: SegmentsConfig(stages=(1,)), "stages needs size, the tokens of a segment"),
+        (lambda: SegmentsConfig(detach_every=2), "detach_every needs size"),
+        (lambda: SegmentsConfig(size=8, vary_from=2), r"vary_from is 2, and the shortest of stages is None"),
         (lambda: SegmentsConfig(size=8, stages=(1, 4), vary_from=2), r"vary_from is 2, and .* is 1"),
-        (lambda: SegmentsConfig(size=8, stages=(0,)), "greater than or equal to 1"),
+        (lambda: SegmentsConfig(size=8, stages=(0,)), "stages must be at least 1, got 0"),
         (lambda: SegmentsConfig(size=8, lengths=(2,)), "Extra inputs are not permitted"),
         (lambda: staged(size=4), r"data.train.0 at 1 x 4 tokens \(train.segments\): num_kv_pairs=2 needs 4 \* num_kv"),
         (lambda: staged(stages=(2**20,)), r"data.train.0 at 1048576 x 8 tokens .*: input_seq_len must be at most"),
