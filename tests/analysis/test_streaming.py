@@ -127,6 +127,21 @@ def test_a_stopped_reading_goes_on_to_the_same_answers(kept, tmp_path, pieces):
     assert 10**6 - watcher.left == sum(sizes[batches:])
 
 
+def test_slots_of_ramnet_are_followed_over_a_stop(kept, tmp_path):
+    weights = kept(make_config(mixer="ramnet"))
+    whole = read(weights, tmp_path / "whole.json")
+    read(weights, tmp_path / "part.json", watcher=Stop(9))
+    again = read_stream(tmp_path / "part.json")
+    assert again.at(256).status == "partial" and len(again.at(256).slots[0].overwritten) == 3
+    again = read(weights, tmp_path / "part.json")
+    assert [entry.slots for entry in again.contexts] == [entry.slots for entry in whole.contexts]
+    for entry in whole.contexts:
+        assert [(each.layer, each.head, each.num_slots, each.top_k) for each in entry.slots] == [
+            (1, 0, 256, 8), (1, 1, 256, 8),
+        ]  # fmt: skip
+        assert all(len(each.overwritten) == 7 and 0 < min(each.overwritten) < 1 for each in entry.slots)
+
+
 def test_a_killed_reading_loses_no_batch_that_has_ended(kept, tmp_path):
     class Dies(Watcher):
         def progress(self, context, share):
