@@ -66,7 +66,7 @@ def figure(points: pd.DataFrame, columns: int = 1) -> Figure:
         value_axis(ax, points["pairs"], log=True)
         accuracy_axis(ax)
         ax.set_xlabel("Pairs in the sequence")
-        ax.set_ylabel("MQAR accuracy")
+        ax.set_ylabel("MQAR accuracy" if points["length"].notna().all() else "Accuracy")
         legend_beside(fig, lines, f"{common}; state near {count(points['common_size'].iloc[0])}")
     plt.close(fig)
     return fig

@@ -79,8 +79,8 @@ def figure(cells: pd.DataFrame) -> Figure:
         ax.imshow(grid, aspect="auto", vmin=0, vmax=1, cmap=HEAT)
         write_cells(ax, grid, [["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in grid])
         ax.set_yticks(range(len(lines)), names)
-        ax.set_xticks(range(len(settings)), [_label(*row) for row in settings.itertuples(index=False)])
-        ax.set_xlabel("Pairs, tokens")
+        ax.set_xticks(range(len(settings)), [setting_label(*row) for row in settings.itertuples(index=False)])
+        ax.set_xlabel("Pairs" if settings["length"].isna().all() else "Pairs, tokens")
         fig.suptitle(f"{common}; state near {count(cells['common_size'].iloc[0])}", fontsize=7)
     plt.close(fig)
     return fig
@@ -96,9 +96,13 @@ def octaves(a: float, b: float) -> float:
 
 
 def parse_setting(setting: str) -> tuple[int | None, int | None]:
-    found = re.fullmatch(r"L(\d+)-kv(\d+)", setting)
-    return (int(found[2]), int(found[1])) if found else (None, None)
+    """Pairs and length, of MQAR; of associative retrieval the pairs."""
+    if found := re.fullmatch(r"L(\d+)-kv(\d+)", setting):
+        return int(found[2]), int(found[1])
+    found = re.match(r"re(?:member|write)-kv(\d+)-", setting)
+    return (int(found[1]) if found else None), None
 
 
-def _label(setting: str, pairs: int, length: int) -> str:
-    return setting if pd.isna(pairs) else f"{pairs}\n{length}"
+def setting_label(setting: str, pairs: int, length: int) -> str:
+    """Of a column: its pairs over its length, as far as it has such."""
+    return setting if pd.isna(pairs) else f"{pairs}" if pd.isna(length) else f"{pairs}\n{length}"

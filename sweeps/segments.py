@@ -56,9 +56,9 @@ def configs(scale: str) -> list[RunConfig]:
     )  # which read as many segments, of which there are more at a time
     return [
         *runs,
-        cut.model_copy(update={"mixer": "armt, gradients over 4"}),
+        cut.model_copy(update={"mixer": "ARMT, gradients over 4"}),
         whole.model_copy(
-            update={"mixer": "armt, one stage", "train": whole.train.model_copy(update={"max_epochs": epochs})}
+            update={"mixer": "ARMT, one stage", "train": whole.train.model_copy(update={"max_epochs": epochs})}
         ),
     ]
 

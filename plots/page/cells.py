@@ -12,6 +12,7 @@ from plots.cells import HEAT, ink
 from plots.lines import series
 from plots.page.axes import places_axis
 from plots.page.spec import Cell, Drawing, Panel
+from plots.per_setting import setting_label
 
 #: Of a cell without a value.
 GREY = "#EEEEEE"
@@ -37,10 +38,7 @@ def by_setting(points: pd.DataFrame) -> Drawing:
             found.append(
                 cell(places[row["setting"]], i, row["accuracy"], f"{row['accuracy']:.2f}", row["run_ids"], says)
             )
-    across = [
-        row["setting"] if pd.isna(row["pairs"]) else f"{row['pairs']}\n{row['length']}"
-        for row in settings.to_dict("records")
-    ]
+    across = [setting_label(*row) for row in settings.itertuples(index=False)]
     panel = Panel(
         places_axis("Pairs, tokens", across), places_axis("", names, last_first=True), cells=found,
         height=110 + 28 * len(lines),

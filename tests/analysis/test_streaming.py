@@ -130,7 +130,7 @@ def test_a_stopped_reading_goes_on_to_the_same_answers(kept, tmp_path, pieces):
 def test_slots_of_ramnet_are_followed_over_a_stop(kept, tmp_path):
     weights = kept(make_config(mixer="ramnet"))
     whole = read(weights, tmp_path / "whole.json")
-    read(weights, tmp_path / "part.json", watcher=Stop(9))
+    read(weights, tmp_path / "part.json", watcher=Stop(14))
     again = read_stream(tmp_path / "part.json")
     assert again.at(256).status == "partial" and len(again.at(256).slots[0].overwritten) == 3
     again = read(weights, tmp_path / "part.json")

@@ -39,6 +39,12 @@ def test_settings_are_in_the_order_of_their_pairs_and_others_last():
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["4\n64", "64\n256", "other"]
 
 
+def test_settings_of_associative_retrieval_are_in_the_order_of_their_pairs():
+    settings = {f"remember-kv{n}-k2-v1-s16": 1 / n for n in (20, 3)} | {"rewrite-kv5-k1-v1-s16": 0.7}
+    ax = per_setting.figure(per_setting.table(frame(record(config("armt"), settings=settings, state=4000)))).axes[0]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["3", "5", "20"] and ax.get_xlabel() == "Pairs"
+
+
 def test_the_figure_prints_every_cell_of_the_table():
     cells = per_setting.table(FRAME)
     figure = per_setting.figure(cells)

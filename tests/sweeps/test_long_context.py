@@ -26,9 +26,9 @@ def test_segments_are_pairs_and_their_stages_armts():
         assert {at - 1 for at in segments.stages} <= {1, 2, 3, 5, 10, 20, 40, 50}
         assert task.at_length(segments.size * 51).num_kv_pairs == 50 and task.at_length(10).num_kv_pairs == 1
     assert {config.mixer for config in configs} == {
-        "armt", "ramnet", "delta_net", "attention", "armt, gradients over 4", "armt, one stage",
+        "armt", "ramnet", "delta_net", "attention", "ARMT, gradients over 4", "ARMT, one stage",
     }  # fmt: skip
-    one, two = (next(c for c in configs if c.mixer == name) for name in ("armt", "armt, one stage"))
+    one, two = (next(c for c in configs if c.mixer == name) for name in ("armt", "ARMT, one stage"))
     tokens = [config.tokens_after(config.train.max_epochs) for config in (one, two)]
     assert 0.9 < tokens[1] / tokens[0] <= 1
 
