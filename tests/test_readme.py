@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import set_seed
 from typer.testing import CliRunner
 
 from mqar_bench.cli import app
 from mqar_bench.records.store import Store
+from tests.text.words import write_text
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -88,7 +90,18 @@ def test_a_study_in_python(folder, capsys):
 
 
 def test_a_language_model(folder, capsys):
-    (script,) = files(section("Language models")).values()
+    script = files(section("Language models"))["my_language_model.py"]
     exec(compile(script, "my_language_model.py", "exec"), {})
     rows = re.findall(r"\[([\d, ]+)\]", capsys.readouterr().out)
     assert rows and all(len(row.split(",")) == 8 for row in rows)
+
+
+def test_a_trained_language_model_writes(folder, capsys):
+    write_text(folder / "plays.txt", words=6000)
+    words = "language plays.txt --scale smoke --vocab-size 300 --mixer ramnet --executor inline --export models"
+    assert CliRunner().invoke(app, words.split()).exit_code == 0
+    script = files(section("Language models"))["write.py"]
+    set_seed(0)
+    exec(compile(script, "write.py", "exec"), {})
+    said = capsys.readouterr().out
+    assert said.startswith("ROMEO:") and len(said) > 30

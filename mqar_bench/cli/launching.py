@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -118,17 +119,28 @@ class Launcher:
 
         return run_stages(configs, screening, start, say)
 
-    def train(self, configs: Sequence[RunConfig], screening: Screening | None, as_json: bool) -> NoReturn:
-        """``launch`` or ``launch_screened``, then what came of it, as text or JSON, and the end of the command."""
+    def train(
+        self,
+        configs: Sequence[RunConfig],
+        screening: Screening | None,
+        as_json: bool,
+        export: Callable[[Summary], dict[str, Path]] | None = None,
+    ) -> NoReturn:
+        """``launch`` or ``launch_screened``, then what came of it, as text or JSON, and the end of the command.
+
+        Where there is an ``export``, it is called before that, and says where what it has written is, by name.
+        """
         from mqar_bench.cli.output import print_json, summary_values
         from mqar_bench.cli.show import print_summary
 
         summary = self.launch(configs) if screening is None else self.launch_screened(configs, screening)
+        exported = {name: str(path) for name, path in export(summary).items()} if export else {}
         if not as_json:
             print_summary(summary, self.store)
+            print("".join(f"{path}\n" for path in exported.values()), end="")
         code = self.exit_code(summary)
         if as_json:
-            print_json(summary_values(summary, self.store, code))
+            print_json(summary_values(summary, self.store, code) | ({"exported": exported} if export else {}))
         raise typer.Exit(code)
 
     def checkpointed(self, configs: Sequence[RunConfig]) -> str:

@@ -61,7 +61,10 @@ class MixerSpec(Frozen):
 
 
 class ModelConfig(Frozen):
-    """Zoology's language model: pre-norm blocks of a sequence mixer and a state mixer, tied head."""
+    """Zoology's language model: pre-norm blocks of a sequence mixer and a state mixer, tied head.
+
+    With ``norm`` rms and ``state_mixer`` swiglu it is ``mqar_bench.language.RecallForCausalLM``'s model instead.
+    """
 
     vocab_size: int = Field(8192, ge=2, le=MAX_VOCAB, description="tokens; must cover the task's vocabulary")
     d_model: int = Field(64, ge=1, le=MAX_WIDTH, description="model width")
@@ -70,12 +73,15 @@ class ModelConfig(Frozen):
         (MixerSpec(name="short_conv"), MixerSpec(name="attention")),
         description="sequence mixers, cycled over the layers",
     )
-    state_mixer: Literal["identity", "mlp", "glu"] = Field("identity", description="what follows the mixer in a block")
+    state_mixer: Literal["identity", "mlp", "glu", "swiglu"] = Field(
+        "identity", description="what follows the mixer in a block"
+    )
     mlp_hidden_mult: int = Field(4, ge=1, le=1024, description="hidden width of the MLP or GLU over d_model")
     max_position_embeddings: int = Field(0, ge=0, le=MAX_LENGTH, description="learned positions; 0 for none")
     embed_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the embeddings")
     resid_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on every residual branch")
-    layer_norm_epsilon: float = Field(1e-5, gt=0, le=1, description="of the final norm")
+    layer_norm_epsilon: float = Field(1e-5, gt=0, le=1, description="of the final norm; of all where they are rms")
+    norm: Literal["layer", "rms"] = _later("layer", "LayerNorms, or RMSNorms in their place")
     embedding_init_type: Literal["default", "spherical", "normal"] = _later(
         "default", "how embeddings start: deviation 0.02; random directions of length 1; deviation 1"
     )

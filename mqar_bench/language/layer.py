@@ -16,23 +16,7 @@ from mixers.layers import RMSNorm
 from mqar_bench.basics.errors import UsageError
 from mqar_bench.language.config import RecallConfig
 from mqar_bench.training.model import add_up, auxiliary_losses
-
-
-class SwiGLU(nn.Module):
-    """``down_proj(act(gate_proj(x)) * up_proj(x))``; names as in fla's GatedMLP.
-
-    Source: Shazeer 2020, arXiv 2002.05202.
-    """
-
-    def __init__(self, hidden_size: int, intermediate_size: int, hidden_act: str) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
-        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
-        self.act = F.silu if hidden_act in ("swish", "silu") else ACT2FN[hidden_act]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+from mqar_bench.training.state_mixers import SwiGLU
 
 
 class RecallLayer(GradientCheckpointingLayer):
@@ -48,7 +32,8 @@ class RecallLayer(GradientCheckpointingLayer):
         self.mlp: SwiGLU | None = None
         if config.intermediate_size:
             self.mlp_norm = RMSNorm(config.hidden_size, config.norm_eps)
-            self.mlp = SwiGLU(config.hidden_size, config.intermediate_size, config.hidden_act)
+            act = F.silu if config.hidden_act in ("swish", "silu") else ACT2FN[config.hidden_act]
+            self.mlp = SwiGLU(config.hidden_size, config.intermediate_size, act)
         #: What loading makes of parameters anew, and so loses.
         self.marks = {
             name: (p.requires_grad, getattr(p, "_no_weight_decay", False)) for name, p in self.attn.named_parameters()

@@ -1,4 +1,4 @@
-"""The language model around the mixers: Zoology's, with logits at supervised positions only."""
+"""The language model around the mixers: Zoology's, or with RMSNorm and SwiGLU; logits at supervised positions only."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mixers
+from mixers.layers import RMSNorm
 from mqar_bench.config import ModelConfig
 from mqar_bench.training.embeddings import INIT_STD, Pairs, make_embeddings
 from mqar_bench.training.state_mixers import make_state_mixer
@@ -37,8 +38,7 @@ class Block(nn.Module):
         self.state_mixer = make_state_mixer(config)
         self.dropout1 = nn.Dropout(config.embed_dropout if layer_idx == 0 else config.resid_dropout)
         self.dropout2 = nn.Dropout(config.resid_dropout)
-        self.norm1 = nn.LayerNorm(config.d_model)
-        self.norm2 = nn.LayerNorm(config.d_model)
+        self.norm1, self.norm2 = (make_norm(config) for _ in range(2))
 
     def mix(
         self, hidden: Tensor, residual: Tensor | None, mixer: Callable[[Tensor], Tensor] | None = None
@@ -67,7 +67,7 @@ class LanguageModel(nn.Module):
             self.position_embeddings = make_embeddings(config.max_position_embeddings, config.d_model)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.n_layers))
         self.drop_f = nn.Dropout(config.resid_dropout)
-        self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_epsilon)
+        self.ln_f = make_norm(config, config.layer_norm_epsilon)
         self.pairs = Pairs(config.d_model) if config.input_type == "continuous" else None
         self.lm_head: nn.Linear | None = None
         if self.pairs is None and not config.learnable_word_embeddings:
@@ -167,6 +167,13 @@ class LanguageModel(nn.Module):
         if not all(hasattr(mixer, "active_state_size") for mixer in self.sequence_mixers):
             return None
         return sum(mixer.active_state_size(sequence_length) for mixer in self.sequence_mixers)
+
+
+def make_norm(config: ModelConfig, epsilon: float = 1e-5) -> nn.LayerNorm | RMSNorm:
+    """What is before a mixer, or the head: a LayerNorm with this epsilon, or an RMSNorm with the config's."""
+    if config.norm == "rms":
+        return RMSNorm(config.d_model, config.layer_norm_epsilon)
+    return nn.LayerNorm(config.d_model, eps=epsilon)
 
 
 def find_prefill(mixer: nn.Module) -> Callable[[Tensor, mixers.State | None], tuple[Tensor, mixers.State]]:

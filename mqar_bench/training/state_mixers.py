@@ -1,8 +1,9 @@
-"""What follows the sequence mixer in a block and mixes each position's features: Zoology's, from its start."""
+"""What follows the sequence mixer in a block and mixes each position's features: Zoology's as it starts, or SwiGLU."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,11 +43,40 @@ class GLU(nn.Module):
         return self.fc3(self.fc1(x) * F.gelu(self.fc2(x)))
 
 
+class SwiGLU(nn.Module):
+    """``down_proj(act(gate_proj(x)) * up_proj(x))``; names as in fla's GatedMLP.
+
+    Its weights are left as torch draws them.
+
+    Args:
+        hidden_size: of what goes in and comes out.
+        intermediate_size: of what is between.
+        act: of the gate.
+
+    Source: Shazeer 2020, arXiv 2002.05202.
+    """
+
+    def __init__(self, hidden_size: int, intermediate_size: int, act: Callable[[Tensor], Tensor] = F.silu) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=False)
+        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=False)
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+
+
 def make_state_mixer(config: ModelConfig) -> nn.Module:
     """That of one block: ``[B, T, d_model]`` in and out."""
     kinds: dict[str, type[MLP] | type[GLU]] = {"mlp": MLP, "glu": GLU}
     if config.state_mixer == "identity":
         return nn.Identity()
+    if config.state_mixer == "swiglu":
+        swiglu = SwiGLU(config.d_model, config.d_model * config.mlp_hidden_mult)
+        for weight in swiglu.parameters():
+            nn.init.normal_(weight, std=INIT_STD)
+        return swiglu
     return kinds[config.state_mixer](config.d_model, config.mlp_hidden_mult, config.n_layers)
 
 

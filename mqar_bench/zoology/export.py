@@ -18,6 +18,8 @@ TRAINING = {
     "segments": SegmentsConfig(),
 }  # fmt: skip
 DATA = {"validation": (), "shuffle": False, "fresh": False}
+MODEL = {"norm": "layer"}
+STATE_MIXERS = ("identity", "mlp", "glu")
 
 HEADER = '''"""{title}, written by mqar-bench for Zoology's launcher: python -m zoology.launch THIS_FILE
 
@@ -68,7 +70,8 @@ def export(configs: Iterable[RunConfig], title: str) -> str:
 
 
 def _check(config: RunConfig) -> None:
-    for part, given, only in (("train", config.train, TRAINING), ("data", config.data, DATA)):
+    parts = (("train", config.train, TRAINING), ("data", config.data, DATA), ("model", config.model, MODEL))
+    for part, given, only in parts:
         for name, value in only.items():
             if getattr(given, name) != value:
                 has = "some" if name in ("validation", "segments") else getattr(given, name)
@@ -77,6 +80,8 @@ def _check(config: RunConfig) -> None:
                     f"Zoology has no {part}.{name} but {only_one}, and run {config.run_id} has {has}:"
                     " export a sweep in its protocol, such as fig3 at scale paper"
                 )
+    if (kind := config.model.state_mixer) not in STATE_MIXERS:
+        raise UsageError(f"Zoology has no state mixer {kind!r}, and run {config.run_id} has: {', '.join(STATE_MIXERS)}")
     for segment in config.data.tasks:
         if config.model.input_type == "continuous":
             continue  # the one task that it reads

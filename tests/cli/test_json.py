@@ -77,8 +77,12 @@ CASES = [
         lambda v: (v["exit_code"], [run["outcome"] for run in v["runs"]]) == (0, ["done"]),
     ),
     (
-        "language text.txt --scale smoke --vocab-size 300 --mixer attention --executor inline --results new",
-        lambda v: (v["exit_code"], [run["outcome"] for run in v["runs"]]) == (0, ["done"]),
+        "language text.txt --scale smoke --vocab-size 300 --mixer attention --executor inline --results new"
+        " --export models",
+        lambda v: (
+            (v["exit_code"], [run["outcome"] for run in v["runs"]], v["exported"])
+            == (0, ["done"], {"attention": "models/attention"})
+        ),
     ),
     (f"run --from-record {RUN.run_id}", lambda v: v["run_id"] == RUN.run_id and v["status"] == "done"),
     (f"run --from-record {RUN.run_id} --dry-run", lambda v: RunConfig.model_validate(v) == RUN),

@@ -3,6 +3,7 @@ import pytest
 import mixers
 from mqar_bench.basics.errors import UsageError
 from mqar_bench.text import prepare
+from mqar_bench.training.model import LanguageModel, count_parameters
 from sweeps import language
 from tests.text.words import write_text
 
@@ -32,6 +33,12 @@ def test_every_architecture_is_there_at_every_rate(long_corpus, scale):
         assert (run.sweep, run.scale) == ("language", scale) and run.model.vocab_size == 300
         for spec in run.model.mixers:
             mixers.build(spec.name, run.model.d_model, 0, **spec.options)
+
+
+def test_a_model_of_laptop_can_be_passed_around(long_corpus):
+    corpus = long_corpus.model_copy(update={"vocab_size": 2048})
+    run, *_ = language.configs("laptop", corpus, ["ramnet"])
+    assert 4 * count_parameters(LanguageModel(run.model)) < 5_000_000
 
 
 def test_only_some_or_what_is_wrong(corpus, long_corpus):
