@@ -61,6 +61,8 @@ _PLOTS = {
         "cache",
         "long_context",
         "overwritten",
+        "language",
+        "language_capacity",
     )
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mqar_bench.analysis.statistics import interval
+from sweeps import command
 
 #: Accuracy at which a seed has solved its task; and what a model may gain in the last fifth of training and still
 #: count as converged.
@@ -167,9 +168,7 @@ def tabulate(rows: list[dict[str, Any]], frame: pd.DataFrame, sweep: str) -> pd.
         if not (frame["status"] == "done").any():
             sweep = next(iter(frame["sweep"]), sweep)
         scale = next(iter(frame["scale"]), "demo")
-        raise ValueError(
-            f"nothing to draw: there is no finished run; start one with `mqar-bench sweep {sweep} --scale {scale}`"
-        )
+        raise ValueError(f"nothing to draw: there is no finished run; start one with `{command(sweep, scale)}`")
     table = pd.DataFrame(rows)
     return table.drop(columns=[c for c in table.filter(regex=SETTING) if table[c].isna().all()])
 

@@ -1,5 +1,8 @@
 """Experiments: one module a sweep, each with ``SCALES`` and ``configs(scale) -> list[RunConfig]``.
 
+``language`` is none of those listed: its runs depend on a text, too, and it has a command of its own. Its records are
+those of a sweep like any other.
+
 What the names stand for is imported when it is asked for.
 """
 
@@ -14,7 +17,7 @@ from mqar_bench.basics.errors import hint
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
 
-__all__ = ["describe", "load", "names", "scales"]
+__all__ = ["command", "describe", "load", "names", "needs_text", "scales"]
 
 _SWEEPS = {
     name: f"sweeps.{name}"
@@ -37,6 +40,20 @@ _SWEEPS = {
         "segments",
     )
 }
+
+
+#: What trains a sweep whose runs take more than a scale.
+_COMMANDS = {"language": "mqar-bench language"}
+
+
+def command(name: str, scale: str) -> str:
+    """What to type for the runs of a sweep at a scale: one of ours, with or without a text, or another of that name."""
+    return f"{_COMMANDS.get(name, f'mqar-bench sweep {name}')} --scale {scale}"
+
+
+def needs_text(name: str) -> bool:
+    """Whether the runs of a sweep depend on a text, so that ``load`` does not know them."""
+    return name in _COMMANDS
 
 
 def names() -> tuple[str, ...]:

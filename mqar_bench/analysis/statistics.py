@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 #: Of an interval, and of a test for equality the share of errors.
@@ -63,6 +64,41 @@ def compare(ours: Sequence[float], theirs: Sequence[float], margin: float) -> Co
         "above" if low > 0 else "below" if high < 0 else "not told apart"
     )
     return Comparison(difference, low, high, verdict)
+
+
+class Correlation(NamedTuple):
+    """Spearman's rank correlation, and its interval at ``LEVEL``; NaN where it cannot be had."""
+
+    rank: float
+    low: float
+    high: float
+
+
+def correlate(x: Sequence[float], y: Sequence[float]) -> Correlation:
+    """Spearman's rank correlation of pairs, equal values sharing the mean of their ranks.
+
+    The interval is a bootstrap's over the pairs (percentiles of 9,999 resamplings, those left out in which all of a
+    side are equal), which of few pairs covers less than it says. The same values give the same interval.
+
+    Args:
+        x, y: of the same length. Of fewer than four pairs, or if all of a side are equal, all is NaN.
+    """
+    pairs = np.array([x, y], dtype=float)
+    count = pairs.shape[1]
+    whole = float(_rank_correlations(pairs[:, None])[0]) if count >= 4 else math.nan
+    if math.isnan(whole):
+        return Correlation(math.nan, math.nan, math.nan)
+    found = _rank_correlations(pairs[:, np.random.default_rng(0).integers(0, count, (9999, count))])
+    low, high = np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Correlation(whole, float(low), float(high))
+
+
+def _rank_correlations(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``[2, N, n]``: N samples of n pairs -> ``[N]``; NaN where a side has no spread."""
+    ranks = stats.rankdata(pairs, axis=-1)
+    ranks -= ranks.mean(-1, keepdims=True)
+    square = (ranks**2).sum(-1).prod(0)
+    return np.divide(ranks.prod(0).sum(-1), np.sqrt(square), out=np.full(square.shape, np.nan), where=square > 0)
 
 
 def _welch(ours: Sequence[float], theirs: Sequence[float], difference: float, level: float) -> tuple[float, float]:

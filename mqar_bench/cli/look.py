@@ -224,15 +224,18 @@ def _read_records(
     records = [result for result in every if scale in (None, result.config.scale)]
     there = sorted({result.config.sweep for result in records})
     for sweep in wanted:
-        if sweep not in (*there, *sweeps.names()) and not is_own(files.get(sweep, "")):
+        known = sweep in (*there, *sweeps.names()) or sweeps.needs_text(sweep)
+        if not known and not is_own(files.get(sweep, "")):
             raise UsageError(f"no sweep named {sweep!r}{hint(sweep, sorted({*there, *sweeps.names()}))}")
     records = [result for result in records if result.config.sweep in wanted]
     if not records:
         given = [files.get(sweep, sweep) for sweep in wanted]
-        at = f" --scale {scale or 'demo'}" if scale or not is_own(given[0]) else ""
+        makes = f"mqar-bench sweep {given[0]}"
+        if scale or not is_own(given[0]):
+            makes = sweeps.command(given[0], scale or "demo")
         raise UsageError(
             f"no records of {' or '.join(given)}{f' at scale {scale}' if scale else ''} in {root}:"
-            f" `mqar-bench sweep {given[0]}{at}` makes some (there is {', '.join(there)})"
+            f" `{makes}` makes some (there is {', '.join(there)})"
         )
     if scale is None:
         records = [r for r in records if not r.config.scale.endswith(SUFFIX)] or records  # screening's are no results

@@ -109,12 +109,15 @@ def reproduce(
 
 
 def _grids(figures: list[str], scale: str, seeds: int, skip: bool) -> dict[str, list[RunConfig]]:
-    """The runs behind figures, by sweep. A sweep that has no such scale is an error, or passed over with ``skip``, if
-    another has it."""
+    """The runs behind figures, by sweep, but for those that need a text, which are named. A sweep without this scale
+    is an error, or passed over with ``skip``, if another has it."""
     import plots
     import sweeps
 
     named = dict.fromkeys(sweep for name in figures for sweep in plots.sweeps(name))
+    for sweep in [sweep for sweep in named if sweeps.needs_text(sweep)]:
+        print(f"sweep {sweep} needs a text: `{sweeps.command(sweep, scale)}` trains it", file=sys.stderr)
+        del named[sweep]
     lacking = [sweep for sweep in named if scale not in sweeps.scales(sweep)]
     if skip and len(lacking) < len(named):
         for sweep in lacking:

@@ -221,6 +221,7 @@ def _claims(name: str, table: pd.DataFrame) -> list[Claim]:
         lasts,
         more_slots_help,
         overlap_decides,
+        predicts,
         rises,
     )
 
@@ -243,4 +244,6 @@ def _claims(name: str, table: pd.DataFrame) -> list[Claim]:
         from plots.trainability import RECIPES
 
         return overlap_decides(table) + more_slots_help(table, *RECIPES) + lasts(table)
+    if name == "language_capacity":
+        return predicts(table)
     return []

@@ -13,6 +13,7 @@ from plots.page.beside import published
 from plots.page.cells import by_setting
 from plots.page.compare import against_size, costs, forgetting, pairs_recalled
 from plots.page.learning import by_rate, by_tokens
+from plots.page.perplexity import against_capacity, perplexities
 from plots.page.spec import Drawing
 
 DRAWINGS: dict[str, Callable[[pd.DataFrame], Drawing]] = {
@@ -30,4 +31,6 @@ DRAWINGS: dict[str, Callable[[pd.DataFrame], Drawing]] = {
     "curves": by_tokens,
     "cost": costs,
     "published": published,
+    "language": perplexities,
+    "language_capacity": against_capacity,
 }

@@ -8,6 +8,7 @@ from mqar_bench.analysis.report.claims import (
     locality,
     more_slots_help,
     overlap_decides,
+    predicts,
     rises,
 )
 
@@ -231,3 +232,21 @@ def test_lasts(ends, answer, evidence):
     (claim,) = lasts(table)
     assert (claim.answer, claim.evidence) == (answer, evidence) and "D = 32, more" in claim.text
     assert lasts(table[table["top_k"] == 2]) == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "answer"),
+    [
+        (-0.9, -0.1, "yes"),
+        (0.1, 0.9, "no"),
+        (-0.2, 0.25, "no"),
+        (-0.4, 0.2, "not told apart by 2 mixers"),
+        (float("nan"), float("nan"), "not tested"),
+    ],
+)
+def test_capacity_predicts_perplexity_where_the_interval_says_so(low, high, answer):
+    row = {"spearman_hits": (low + high) / 2, "spearman_hits_low": low, "spearman_hits_high": high}
+    row |= {"spearman_rest": 0.1, "spearman_rest_low": -0.2, "spearman_rest_high": 0.3}
+    (claim,) = predicts(pd.DataFrame([{"mixer": name} | row for name in ("gla", "h3")]))
+    assert claim.answer == answer and "2 mixers" in claim.evidence
+    assert answer == "not tested" or claim.evidence.endswith("with the rest of the tokens +0.10 (-0.20 to +0.30)")

@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from mqar_bench.analysis.statistics import compare, interval
+from mqar_bench.analysis.statistics import compare, correlate, interval
 
 
 def test_an_interval_holds_the_mean_and_is_the_same_every_time():
@@ -52,3 +53,19 @@ def test_welchs_interval_covers_and_equality_errs_as_often_as_it_says():
         compare(draws.normal(0, 0.3, 5).tolist(), draws.normal(1, 0.3, 5).tolist(), 1.0) for _ in range(1000)
     ]
     assert np.mean([f.verdict == "equal" for f in at_the_margin]) < 0.07
+
+
+@pytest.mark.parametrize("ties", [False, True], ids=["distinct", "with ties"])
+def test_a_rank_correlation_is_scipys_and_lies_within_its_interval(ties):
+    x, y = np.random.default_rng(3).normal(size=(2, 12)) + np.arange(12) / 4
+    x, y = (np.round(side) for side in (x, y)) if ties else (x, y)
+    found = correlate(x.tolist(), y.tolist())
+    assert found.rank == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert -1 <= found.low < found.rank < found.high <= 1 and found == correlate(x.tolist(), y.tolist())
+    falling = correlate(x.tolist(), (-np.exp(y)).tolist())  # only the order counts
+    assert falling == pytest.approx((-found.rank, -found.high, -found.low), abs=1e-3)
+
+
+@pytest.mark.parametrize("pairs", [([1, 2, 3], [1, 2, 3]), ([1, 1, 1, 1], [1, 2, 3, 4]), ([], [])])
+def test_what_has_no_correlation_has_no_number(pairs):
+    assert all(math.isnan(value) for value in correlate(*pairs))

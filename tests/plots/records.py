@@ -27,7 +27,7 @@ def config(
 def record(run, accuracy=0.5, state=4096, active=None, curve=(), device="cpu", threads=1, settings=None, **values):
     """What a run left behind; an ``accuracy`` of None is a failure. ``curve``: accuracies after epochs of 100 steps.
 
-    ``settings`` are accuracies by setting; by default there is one, with ``accuracy``.
+    ``settings`` are accuracies by setting; by default there is one, with ``accuracy``. One of ``language`` has losses.
     """
     provenance = Provenance(
         device=device, threads=threads, python="3", versions={}, git_commit=None, git_dirty=None, started_at="2026"
@@ -46,6 +46,8 @@ def record(run, accuracy=0.5, state=4096, active=None, curve=(), device="cpu", t
         "tokens_per_second": 1e5,
         "peak_memory_bytes": 2**30,
     }
+    if run.sweep == "language":
+        done["losses"] = {f"test-{kind}-L64": factor * (1 - accuracy) for kind, factor in (("hits", 3), ("rest", 5))}
     return RunResult(run_id=run.run_id, status="done", config=run, provenance=provenance, **(done | values))
 
 

@@ -16,6 +16,8 @@ from mqar_bench.analysis.report.measure import Duel, duel, measure_of
 
 #: How far above guessing an accuracy may be and still be at chance.
 NEAR_CHANCE = 0.01
+#: What a rank correlation may be and still be none; and the kinds of tokens that it is taken with.
+NO_CORRELATION, TOKENS = 0.3, ("hits", "rest")
 
 
 class Claim(NamedTuple):
@@ -225,6 +227,26 @@ def locality(points: pd.DataFrame, fraction: float = 0.25) -> list[Claim]:
         evidence = ", ".join(f"{names[policy]} {rates[policy]:.2f}" for policy in names)
         claims.append(Claim(text, answer, f"hit rate of a cache of M * {fraction:g}: {evidence}", case))
     return claims
+
+
+def predicts(points: pd.DataFrame) -> list[Claim]:
+    """Does a mixer's capacity of MQAR say how well it does, in text, on what recall can tell?
+
+    By Spearman's rank correlation over the mixers of the table of ``language_capacity``. yes: its interval is below 0,
+    more capacity going with less perplexity. no: it is above 0, or within ``NO_CORRELATION`` of 0. That with the other
+    tokens is told beside it.
+    """
+    (rank, low, high), beside = ([points[f"spearman_{k}{p}"].iloc[0] for p in ("", "_low", "_high")] for k in TOKENS)
+    text, count = "MQAR capacity predicts hit perplexity", f"{len(points)} mixers"
+    if pd.isna(rank):
+        return [Claim(text, "not tested", f"{count}: too few for a correlation")]
+    answer = f"not told apart by {count}"
+    if high < 0:
+        answer = "yes"
+    elif low > 0 or max(-low, high) < NO_CORRELATION:
+        answer = "no"
+    found = [f"{each[0]:+.2f} ({each[1]:+.2f} to {each[2]:+.2f})" for each in ((rank, low, high), beside)]
+    return [Claim(text, answer, f"Spearman {found[0]} over {count}; with the rest of the tokens {found[1]}")]
 
 
 def _guessing(points: pd.DataFrame) -> float | None:

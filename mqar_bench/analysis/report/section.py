@@ -10,11 +10,13 @@ import pandas as pd
 from mqar_bench.analysis.report.claims import Claim
 from mqar_bench.analysis.report.headlines import headlines
 from mqar_bench.config import RunConfig
+from mqar_bench.tasks import AnyTask
 
 #: Columns of a figure's table that a report leaves to the CSV.
 LEFT_OUT = (
     "accuracy_low", "accuracy_high", "accuracy_seeds", "capacity_low", "capacity_high", "capacity_seeds", "variants",
     "selected_on", "setting", "num_parameters", "learning_rates", "run_ids", "run_id", "overwritten_seeds",
+    *(f"perplexity_{kind}_{end}" for kind in ("all", "hits", "rare_hits", "rest") for end in ("low", "high", "seeds")),
 )  # fmt: skip
 
 #: What is to be known of any number, in paragraphs; words in backticks are to be typed.
@@ -82,13 +84,8 @@ def protocols(configs: Sequence[RunConfig]) -> str:
 
 def _protocol(config: RunConfig) -> str:
     train, steps = config.train, [-(-s.num_examples // config.train.batch_size) for s in config.data.train]
-    mix = ", ".join(
-        f"({s.num_kv_pairs}, {s.input_seq_len}) x {n}" for s, n in zip(config.data.train, steps, strict=True)
-    )
-    guides, test = (
-        ", ".join(f"({s.num_kv_pairs}, {s.input_seq_len})" for s in part)
-        for part in (config.data.guides, config.data.test)
-    )
+    mix = ", ".join(f"{_setting(s)} x {n}" for s, n in zip(config.data.train, steps, strict=True))
+    guides, test = (", ".join(map(_setting, part)) for part in (config.data.guides, config.data.test))
     scored = (
         f"validated on {guides}; tested once on {test}" if config.data.validation else f"scored every epoch on {test}"
     )
@@ -97,6 +94,11 @@ def _protocol(config: RunConfig) -> str:
         f" {train.batch_size}; {scored}; vocabulary {config.model.vocab_size}; {train.schedule} schedule,"
         f" warm-up {train.warmup_fraction:g}, weight decay {train.weight_decay:g}."
     )
+
+
+def _setting(task: AnyTask) -> str:
+    """Its pairs and length; of one that goes by its path, which need not have pairs, its label."""
+    return task.label if task.own else f"({task.num_kv_pairs}, {task.input_seq_len})"
 
 
 def cost(runs: pd.DataFrame | None) -> str:
