@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import sys
 from enum import StrEnum
@@ -66,7 +67,7 @@ def perf(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write all of it as JSON.")] = None,
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Measure fla's operations too.")] = True,
 ) -> None:
-    """Time RAM-Net's engines and a training step, after checking that they are right.
+    """Time RAM-Net's engines, a training step, and how every mixer writes, after checking that they are right.
 
     Each stands beside its dense reference, fla's operations (on a GPU its kernels, else its PyTorch ones) at the same
     sizes and with the same number of state elements, and the bytes that must move. A table goes to standard output; on
@@ -83,6 +84,7 @@ def perf(
             raise UsageError(f"--json takes no file, it prints: --out {case} writes one")
         if case not in CASES:
             raise UsageError(f"no case named {case!r}{hint(case, CASES)}")
+    chosen = _choose(cases)
     place = _device(device)
     given = {
         "batch": batch, "decode_batch": decode_batch, "length": length, "heads": heads, "width": width,
@@ -92,7 +94,7 @@ def perf(
     bench = Bench(place, shape, _engines(engine or [EngineName.auto], place, shape), peers, repeats, seconds_per_row)
     if out is not None:
         check_writable(out)
-    record = run(bench, [case for case in CASES if case in (cases or CASES)])
+    record = run(bench, chosen)
     if as_json:
         print(record.model_dump_json(indent=1))
     else:
@@ -102,6 +104,20 @@ def perf(
     if record.error is not None:
         print(f"error: {record.error}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _choose(cases: list[str] | None) -> list[str]:
+    """The cases asked for in the order in which they run, or all that can."""
+    from mqar_bench.basics.errors import UsageError
+
+    chosen = [case for case in CASES if case in (cases or CASES)]
+    if "generate" in chosen and not importlib.util.find_spec("transformers"):
+        needs = "needs transformers: pip install 'mqar-bench[language]'"
+        if cases:
+            raise UsageError(f"the case generate {needs}")
+        print(f"generate is left out, which {needs}", file=sys.stderr)
+        chosen.remove("generate")
+    return chosen
 
 
 def _device(name: DeviceName) -> torch.device:

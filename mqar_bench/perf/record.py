@@ -43,7 +43,8 @@ class Row(Frozen):
     Rows of one case, ``what`` and ``size`` are of the same problem and can be compared. ``note`` says what else there
     is to know of a row. ``minimum_bytes`` is every input and output once; ``row_bytes`` what a sparse algorithm with
     its state off the chip moves besides; the fractions are those bytes, at the measured copy speed, over the median.
-    ``state_elements`` is for one sequence and head (step: one sequence, all layers).
+    ``state_elements`` is for one sequence and head (step and generate: one sequence, all layers), ``state_bytes`` what
+    all sequences carry between two tokens (generate).
     """
 
     case: str
@@ -61,6 +62,7 @@ class Row(Frozen):
     fraction_minimum: float | None = None
     fraction_with_rows: float | None = None
     state_elements: int | None = None
+    state_bytes: int | None = None
     peak_memory_bytes: int | None = None
 
 

@@ -23,15 +23,17 @@ COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("+rows", lambda row: _percent(row.fraction_with_rows)),
     ("per second", lambda row: f"{1 / row.timing.median:,.0f}" if row.timing and row.per != "call" else ""),
     ("state", lambda row: "" if row.state_elements is None else show_count(row.state_elements)),
+    ("carried", lambda row: "" if row.state_bytes is None else show_bytes(row.state_bytes)),
     ("memory", lambda row: "" if row.peak_memory_bytes is None else show_bytes(row.peak_memory_bytes)),
 )
 KEPT = 4
 TEXT = {"what", "engine or peer", "problem"}
 
 LEGEND = """\
-median and spread (20th to 80th percentile, relative) of a call, or of a token in decode;
-x ours: median over that of our first engine on the same problem; state: elements a sequence and head (step: a
-sequence, all layers); in+out: every input and output moved once, at the copy speed, over the median;
+median and spread (20th to 80th percentile, relative) of a call, or of a token in decode and generate;
+x ours: median over that of our first engine on the same problem; state: elements a sequence and head (step and
+generate: a sequence, all layers); carried: bytes of the states of all sequences; in+out: every input and output moved
+once, at the copy speed, over the median;
 +rows: the rows of a memory that is kept off the chip moved as well (caches can make that more than 100 %)."""
 GPU_LEGEND = "the second-level cache is emptied before each call (not in decode); memory: the most allocated at once."
 

@@ -35,7 +35,7 @@ def check(bench: Bench) -> None:
     batch = _batches(shape, 1)[0].to(bench.device)
 
     def results(engine: Backend | None, dtype: torch.dtype) -> dict[str, Tensor]:
-        model = _model(_ramnet(shape, engine or "reference"), shape).to(bench.device, dtype)
+        model = _model(ramnet(shape, engine or "reference"), shape).to(bench.device, dtype)
         loss = training_loss(model, batch, TrainConfig())
         loss.backward()
         gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
@@ -49,7 +49,7 @@ def measure(bench: Bench) -> None:
     shape = bench.shape
 
     def time(engine: Backend, shape: Shape, size: str) -> None:
-        _time(bench, f"ramnet, {engine}", role(engine), _ramnet(shape, engine), shape, size)
+        _time(bench, f"ramnet, {engine}", role(engine), ramnet(shape, engine), shape, size)
 
     # at least the eight tokens that a recall task needs
     bench.each(time, shape.batch * shape.heads * shape.slots * shape.width * 4 * 3, least=8)
@@ -92,7 +92,8 @@ def _time(bench: Bench, name: str, role: Role, mixer: MixerSpec, shape: Shape, s
     bench.time(row, partial(training_step, mixer, shape, bench.device))
 
 
-def _ramnet(shape: Shape, engine: Backend) -> MixerSpec:
+def ramnet(shape: Shape, engine: Backend) -> MixerSpec:
+    """RAM-Net with the slots of a shape, and K of them throughout."""
     sizes = {"num_heads": shape.heads, "head_v_dim": shape.width, "order": shape.order, "sub_dim": shape.sub_dim}
     tops = {"top_k": shape.top_k, "train_top_k": shape.top_k}
     return MixerSpec(name="ramnet", options={**sizes, **tops, "backend": engine})

@@ -81,7 +81,7 @@ def _check(config: RunConfig) -> None:
                     " export a sweep in its protocol, such as fig3 at scale paper"
                 )
     if (kind := config.model.state_mixer) not in STATE_MIXERS:
-        raise UsageError(f"Zoology has no state mixer {kind!r}, and run {config.run_id} has: {', '.join(STATE_MIXERS)}")
+        raise UsageError(f"Zoology has no state mixer {kind!r}, as run {config.run_id} has: {', '.join(STATE_MIXERS)}")
     for segment in config.data.tasks:
         if config.model.input_type == "continuous":
             continue  # the one task that it reads

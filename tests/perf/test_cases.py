@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+import mixers
 from mqar_bench.config import MixerSpec
-from mqar_bench.perf import PerfError, address, decode, memory, sparse_delta, step
+from mqar_bench.perf import PerfError, address, decode, generate, memory, sparse_delta, step
 from mqar_bench.perf.bench import Bench
 from mqar_bench.perf.shape import Shape
 from mqar_bench.training.model import count_parameters
@@ -86,3 +87,40 @@ def test_steps_are_measured_at_any_width(width):
     ]
     attention = step._model(MixerSpec(name="attention", options={"num_heads": 1}), here.shape)
     assert here.rows[3].minimum_bytes == 36 * count_parameters(attention)
+
+
+def test_every_mixer_decodes_what_it_reads():
+    here = bench()
+    generate.check(here)
+    assert [check.engine for check in here.checks] == ["cpu", *(name for name in mixers.names() if name != "ramnet")]
+
+
+@pytest.mark.parametrize("what", ["logits", "a state that grows"])
+def test_a_wrong_token_and_a_state_changed_in_place_are_found(monkeypatch, what):
+    """Attention that begins anew with each token; and one whose states are not parted."""
+    monkeypatch.setattr(generate, "others", lambda shape: [MixerSpec(name="attention")])
+    if what == "logits":
+        right = generate.follow
+        monkeypatch.setattr(generate, "follow", lambda model, tokens, cache: right(model, tokens, type(cache)()))
+    else:
+        monkeypatch.setattr(generate, "fork", lambda cache: cache)
+    with pytest.raises(PerfError, match="generate: the .* engine is wrong: logits"):
+        generate.check(bench())
+
+
+def test_states_are_of_one_size_but_for_those_that_grow(monkeypatch):
+    monkeypatch.setattr(generate, "others", lambda shape: [MixerSpec(name=name) for name in ("attention", "gla")])
+    here = bench(length=8, width=8)
+    generate.measure(here)
+    carried = {}
+    for row in here.rows:
+        carried.setdefault(row.name, {})[row.size] = row.state_bytes
+        assert row.cannot_run is None and row.per == "token" and row.state_bytes == 4 * row.state_elements
+    assert {name: list(sizes) for name, sizes in carried.items()} == {
+        "ramnet, cpu": ["T=2", "T=8", "T=32"],
+        "ramnet, reference": ["T=2"],
+        "attention": ["T=2", "T=8", "T=32"],
+        "gla": ["T=2", "T=8", "T=32"],
+    }
+    assert len(set(carried["ramnet, cpu"].values())) == len(set(carried["gla"].values())) == 1
+    assert carried["attention"]["T=32"] == 16 * carried["attention"]["T=2"]

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import subprocess
 import sys
@@ -8,7 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from mqar_bench.cli import app
+from mqar_bench.cli import perf as perf_command
+from mqar_bench.config import MixerSpec
 from mqar_bench.perf import CASES, timing
+from mqar_bench.perf import generate as generate_case
 from mqar_bench.perf import memory as memory_case
 from mqar_bench.perf.record import PerfRecord
 from mqar_bench.perf.report import print_record
@@ -29,6 +33,7 @@ def cli(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setitem(memory_case.SWEEP, "cpu", range(4, 7, 2))
     monkeypatch.setitem(timing.COPY_BYTES, "cpu", 2**20)
+    monkeypatch.setattr(generate_case, "others", lambda shape: [MixerSpec(name="attention")])
     return lambda *words: CliRunner().invoke(app, ["perf", *map(str, words)])
 
 
@@ -156,3 +161,12 @@ def test_help_and_measuring_import_nothing_they_can_do_without(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "set() set()" and "--seconds-per-row" in done.stdout
+
+
+def test_what_needs_transformers_is_left_out_without_it(cli, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: name != "transformers" and find(name, *more))
+    assert perf_command._choose(None) == [case for case in CASES if case != "generate"]
+    result = cli("generate", *TINY)
+    assert result.exit_code == 2
+    assert result.stderr == "error: the case generate needs transformers: pip install 'mqar-bench[language]'\n"

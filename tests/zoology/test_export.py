@@ -135,6 +135,20 @@ def test_export_refuses_what_zoology_cannot_draw(task, message):
         export([run.model_copy(update={"data": run.data.model_copy(update={"test": (task,)})})], "mine")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"norm": "rms"}, "^Zoology has no model.norm but layer, and run .* has rms"),
+        ({"state_mixer": "swiglu"}, "^Zoology has no state mixer 'swiglu', as run .* has: identity, mlp, glu$"),
+    ],
+    ids=["rms", "swiglu"],
+)
+def test_export_refuses_another_model(change, message):
+    run = sweeps.load("fig3", "paper")[0]
+    with pytest.raises(UsageError, match=message):
+        export([run.model_copy(update={"model": run.model.model_copy(update=change)})], "mine")
+
+
 def test_export_refuses_another_protocol():
     with pytest.raises(UsageError, match="^Zoology has no train.schedule but cosine_epoch, and run .* has cosine_step"):
         export(sweeps.load("fig3", "demo"), "fig3")
