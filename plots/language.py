@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from mqar_bench.records.capacity import UNBOUNDED
+from mqar_bench.text.task import Scored
 from plots import fig3
 from plots.axes import GRID, draw_line, is_rising, mark_unconverged, size_axis
 from plots.lines import RISING, Line, legend_beside, series
@@ -24,8 +25,8 @@ SWEEPS = ("language",)
 
 #: A panel each, and what it is called.
 PANELS = {"hits": "Pairs seen before in the window (hits)", "rest": "The rest"}
-#: Kinds of tokens in the table, as ``mqar_bench.text.Text`` names them.
-KINDS = ("all", "hits", "rare_hits", "rest")
+#: Kinds of tokens in the table.
+KINDS = get_args(Scored)
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +125,7 @@ def ticks(low: float, high: float) -> Sequence[float]:
     """Round numbers between: of each decade three, or within one a few that are equally far apart."""
     found = [part * 10.0**decade for decade in range(-1, 9) for part in (1, 2, 5)]
     if high < 5 * low:
-        found = MaxNLocator(6).tick_values(low, high).tolist()
+        found = list(map(float, MaxNLocator(6).tick_values(low, high)))
     return [tick for tick in found if low <= tick <= high]
 
 

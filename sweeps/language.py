@@ -5,13 +5,14 @@ tied head. Its mixers are ``fig3``'s pair, a short convolution and the one under
 with a vocabulary of 2,048 the weights of RAM-Net's are 3.8 MB, of attention's 4.1.
 
 What is scored is the next token: of the whole text, of the tokens that end a pair which the window has had before
-(hits), of the hits that training can hardly have taught, and of the rest.
+(hits), of the hits that training can hardly have taught, and of the rest; then of copies of longer passages, of hits by
+how long ago the pair was there, and of the first and the second half of a window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from mqar_bench.basics.errors import UsageError, hint
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
@@ -20,7 +21,7 @@ from mqar_bench.text.task import Scored
 from sweeps import fig3
 from sweeps.protocols import CONV
 
-SLICES: tuple[Scored, ...] = ("all", "hits", "rare_hits", "rest")
+SLICES: tuple[Scored, ...] = get_args(Scored)
 
 
 class Size(NamedTuple):

@@ -93,7 +93,8 @@ def language(
     First a tokenizer is trained on the text, but for the tenth of every file that is held out, and a corpus made of
     both, once. Then the runs go as those of a sweep named language do: in parallel, resumed by the same command, with
     records that `mqar-bench results language` lists. They keep the loss on held-out text by kind of token: all, those
-    that end a pair which the window has had before (hits), the hits whose pair is rare in training, and the rest.
+    that end a pair which the window has had before (hits), the hits whose pair is rare in training, and the rest; and
+    copies of longer passages, hits by how long ago the pair was there, and the halves of a window.
     With --export the trained models, with their tokenizer, are there for transformers.
     """
     from mqar_bench.launching import Screening

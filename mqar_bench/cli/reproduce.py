@@ -115,14 +115,16 @@ def _grids(figures: list[str], scale: str, seeds: int, skip: bool) -> dict[str, 
     import sweeps
 
     named = dict.fromkeys(sweep for name in figures for sweep in plots.sweeps(name))
-    for sweep in [sweep for sweep in named if sweeps.needs_text(sweep)]:
-        print(f"sweep {sweep} needs a text: `{sweeps.command(sweep, scale)}` trains it", file=sys.stderr)
+    of_text = [sweep for sweep in named if sweeps.needs_text(sweep)]
+    for sweep in of_text:
         del named[sweep]
     lacking = [sweep for sweep in named if scale not in sweeps.scales(sweep)]
     if skip and len(lacking) < len(named):
         for sweep in lacking:
             print(f"sweep {sweep} has no scale {scale}: left out", file=sys.stderr)
             del named[sweep]
+    for sweep in of_text:
+        print(f"sweep {sweep} needs a text: `{sweeps.command(sweep, scale)}` trains it", file=sys.stderr)
     return {sweep: read_sweep(sweep, scale, seeds) for sweep in named}
 
 

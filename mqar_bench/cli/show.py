@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import os
 import re
 import sys
 from collections import defaultdict
@@ -67,11 +68,13 @@ def print_summary(summary: Summary, store: Store) -> None:
         accuracies = [result.accuracy or 0.0 for result in best]
         runs = sum(len(each) for each in rivals.values())
         lost = {name: _mean([result.losses[name] for result in best]) for name in best[0].losses}
-        perplexities.append({f"perplexity {name}": f"{math.exp(loss):.4g}" for name, loss in lost.items()})
+        perplexities.append({name: f"{math.exp(loss):.4g}" for name, loss in lost.items()})
         rows.append([data, mixer, str(state_size), f"{rate:g}", f"{_mean(accuracies):.3f}", str(runs)])
     header = ["data", "mixer", "state size", "best learning rate", "accuracy", "runs"]
     more = list(dict.fromkeys(name for each in perplexities for name in each))
-    header += more
+    shared = (os.path.commonprefix(more), os.path.commonprefix([name[::-1] for name in more])[::-1])
+    short = [name.removeprefix(shared[0]).removesuffix(shared[1]).replace("_", " ") or name for name in more]
+    header += [f"perplexity {name}" for name in short]
     rows = [row + [each.get(name, "") for name in more] for row, each in zip(rows, perplexities, strict=True)]
     if rows:
         first = 1 if len({data for data, *_ in rows}) == 1 else 0

@@ -14,12 +14,15 @@ from mqar_bench.tasks.sampling import Array, Rng
 from mqar_bench.tasks.segment import IGNORE_INDEX
 from mqar_bench.tasks.task import Sampler, Task, check_counts
 from mqar_bench.text.corpus import Corpus, Split, read_corpus
-from mqar_bench.text.repeats import as_pairs, how_often, repeats
+from mqar_bench.text.repeats import as_pairs, how_often, last_seen, repeats
 
 #: A pair of tokens that the training text has fewer times than that is rare: it can hardly be known by heart.
 RARE = 10
 
-Scored = Literal["all", "hits", "rare_hits", "rest"]
+#: A pair that was there so many tokens ago, or fewer, is near.
+NEAR = 64
+
+Scored = Literal["all", "hits", "rare_hits", "rest", "copies", "near_hits", "far_hits", "early", "late"]
 
 
 class Text(Task):
@@ -37,10 +40,13 @@ class Text(Task):
         num_examples: N.
         input_seq_len: L.
         scored: ``all`` tokens; ``hits``, those that end a pair of tokens that the window has had before; ``rare_hits``,
-            those of them whose pair is in the training text fewer than 10 times; ``rest``, all but the hits.
+            those of them whose pair is in the training text fewer than 10 times; ``rest``, all but the hits;
+            ``copies``, hits that end three tokens which the window has had before; ``near_hits`` and ``far_hits``,
+            whose pair was there last 64 tokens ago or fewer, or more; ``early`` and ``late``, all tokens of a window's
+            first half or its second.
 
-    Source: the slices are those of Arora et al. 2023, arXiv 2312.04927; there a pair is rare below 1,250 times, in a
-    text ten thousand times as long.
+    Source: the first four slices are those of Arora et al. 2023, arXiv 2312.04927; there a pair is rare below 1,250
+    times, in a text ten thousand times as long.
     """
 
     corpus: str
@@ -107,12 +113,23 @@ class Text(Task):
         return np.ascontiguousarray(windows[:, :-1]), np.ascontiguousarray(positions), answers
 
     def _is_scored(self, windows: Array, corpus: Corpus) -> Array:
-        if self.scored == "all":
-            return np.ones((len(windows), self.input_seq_len), dtype=bool)
-        hits = repeats(windows, self.vocab_size)
-        if self.scored == "rare_hits":
-            return hits & (how_often(as_pairs(windows, self.vocab_size), corpus.bigrams) < RARE)
-        return hits if self.scored == "hits" else ~hits
+        if self.scored in ("all", "early", "late"):
+            late = np.arange(self.input_seq_len) >= self.input_seq_len // 2
+            half = {"all": True, "early": ~late, "late": late}[self.scored]
+            return np.broadcast_to(half, (len(windows), self.input_seq_len))
+        ago = last_seen(windows, self.vocab_size)
+        match self.scored:
+            case "hits":
+                return ago > 0
+            case "rare_hits":
+                return (ago > 0) & (how_often(as_pairs(windows, self.vocab_size), corpus.bigrams) < RARE)
+            case "copies":
+                return repeats(windows, self.vocab_size, 3)
+            case "near_hits":
+                return (ago > 0) & (ago <= NEAR)
+            case "far_hits":
+                return ago > NEAR
+        return ago == 0
 
     def _draw(self, rng: Rng, filler: Rng, tokens: Array) -> tuple[Array, Array]:
         raise NotImplementedError("windows are taken all at once")

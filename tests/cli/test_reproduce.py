@@ -7,6 +7,8 @@ import sweeps
 from mqar_bench.cli import app
 from mqar_bench.records.store import Store
 from tests.plots.records import record
+from tests.plots.test_capacity import run as recalled
+from tests.plots.test_language import spoken
 
 
 @pytest.fixture
@@ -76,6 +78,20 @@ def test_traces_are_part_of_it_where_there_are_some(reproduce, tmp_path):
     report = (tmp_path / "results/REPORT.md").read_text()
     assert "reads near in time share slots, no CAPE" in report and "Traced: " in report
     for name in ("traces", "cache"):
+        assert f"](figures/smoke/{name}.png)" in report and (tmp_path / f"results/figures/smoke/{name}.png").exists()
+
+
+def test_a_sweep_that_needs_a_text_is_reported_from_its_records_and_trained_by_another_command(reproduce, tmp_path):
+    for mixer, pairs in (("gla", (1, 1, 0.9, 0.2)), ("h3", (1, 0.9, 0.2, 0.1))):
+        Store("results").write(spoken(mixer, 3.0, 20.0, scale="smoke"))
+        Store("results").write(recalled(mixer, pairs, scale="smoke"))
+    result = reproduce("language")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.splitlines()[0] == "sweep language needs a text: `mqar-bench language --scale smoke` trains it"
+    assert reproduce("language", "language_capacity", "--no-train").exit_code == 0
+    report = (tmp_path / "results/REPORT.md").read_text()
+    assert "| MQAR capacity predicts hit perplexity | **not tested** | 2 mixers: too few for a correlation |" in report
+    for name in ("language", "language_capacity"):
         assert f"](figures/smoke/{name}.png)" in report and (tmp_path / f"results/figures/smoke/{name}.png").exists()
 
 

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +7,8 @@ import torch
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
 from mqar_bench.records.store import Store
 from mqar_bench.text import Text, prepare
-from mqar_bench.text.repeats import repeats
-from mqar_bench.text.task import RARE
+from mqar_bench.text.repeats import last_seen, repeats
+from mqar_bench.text.task import RARE, Scored
 from mqar_bench.training.data import build_data
 from mqar_bench.training.device import pick_device
 from mqar_bench.training.loop import run
@@ -51,30 +53,38 @@ def test_only_windows_of_the_training_text_depend_on_the_seed(text):
     assert torch.equal(tokens("train", 1), tokens("train", 1)) and torch.equal(tokens("test", 1), tokens("test", 2))
 
 
-def has_had(window, t):
-    return any((window[s], window[s + 1]) == (window[t], window[t + 1]) for s in range(t))
+def last_had(window, t, count=2):
+    """How many tokens ago the last of ``count`` tokens up to t + 1 were there; None if they were not."""
+    wanted = window[max(0, t + 2 - count) : t + 2]
+    return next((t - s for s in range(t - 1, count - 3, -1) if window[s + 2 - count : s + 2] == wanted), None)
 
 
-def test_slices_are_what_they_say(corpus, text):
-    segments = {scored: text(split="test", scored=scored).build(1) for scored in ("all", "hits", "rare_hits", "rest")}
+def test_slices_are_what_they_say(corpus, text, monkeypatch):
+    monkeypatch.setattr("mqar_bench.text.task.NEAR", 8)
+    segments = {scored: text(split="test", scored=scored).build(1) for scored in get_args(Scored)}
     known = dict(zip(*(part.tolist() for part in corpus.bigrams), strict=True))
-    seen = 0
+    seen = dict.fromkeys(segments, 0)
     for row in range(20):
         answers = {name: segment.answers[row].tolist() for name, segment in segments.items()}
         window = [*segments["all"].tokens[row].tolist(), answers["all"][-1]]
         for t in range(L):
-            hit = has_had(window, t)
+            ago = last_had(window, t)
+            hit, near = ago is not None, ago is not None and ago <= 8
             rare = hit and known.get(window[t] * corpus.vocab_size + window[t + 1], 0) < RARE
             expected = {"all": True, "hits": hit, "rare_hits": rare, "rest": not hit}
+            expected |= {"copies": last_had(window, t, 3) is not None, "near_hits": near, "far_hits": hit and not near}
+            expected |= {"early": t < 12, "late": t >= 12}
             assert {name: answers[name][t] == window[t + 1] for name in answers} == expected
             assert {name: answers[name][t] == -100 for name in answers} == {n: not e for n, e in expected.items()}
-            seen += rare
-    assert seen > 0
+            seen = {name: seen[name] + found for name, found in expected.items()}
+    assert all(seen.values())
 
 
 def test_repeats_of_pairs_by_hand():
     windows = np.array([[1, 2, 1, 2, 1, 2], [5, 5, 5, 5, 1, 5]])
     assert repeats(windows, 6).tolist() == [[False, False, True, True, True], [False, True, True, False, False]]
+    assert last_seen(windows, 6).tolist() == [[0, 0, 2, 2, 2], [0, 1, 1, 0, 0]]
+    assert last_seen(windows, 6, 3).tolist() == [[0, 0, 0, 2, 2], [0, 0, 1, 0, 0]]
 
 
 def test_another_text_in_the_folder_is_refused(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import pandas as pd
 
@@ -11,12 +12,13 @@ from mqar_bench.analysis.report.claims import Claim
 from mqar_bench.analysis.report.headlines import headlines
 from mqar_bench.config import RunConfig
 from mqar_bench.tasks import AnyTask
+from mqar_bench.text.task import Scored
 
 #: Columns of a figure's table that a report leaves to the CSV.
 LEFT_OUT = (
     "accuracy_low", "accuracy_high", "accuracy_seeds", "capacity_low", "capacity_high", "capacity_seeds", "variants",
     "selected_on", "setting", "num_parameters", "learning_rates", "run_ids", "run_id", "overwritten_seeds",
-    *(f"perplexity_{kind}_{end}" for kind in ("all", "hits", "rare_hits", "rest") for end in ("low", "high", "seeds")),
+    *(f"perplexity_{kind}_{end}" for kind in get_args(Scored) for end in ("low", "high", "seeds")),
 )  # fmt: skip
 
 #: What is to be known of any number, in paragraphs; words in backticks are to be typed.
