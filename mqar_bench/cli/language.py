@@ -48,7 +48,7 @@ def language(
             show_default=False,
         ),
     ] = None,
-    scale: Annotated[str, typer.Option(metavar="SCALE", help="smoke, demo or laptop.")] = "laptop",
+    scale: Annotated[str, typer.Option(metavar="SCALE", help="smoke, demo, laptop or paper.")] = "laptop",
     vocab_size: Annotated[int, typer.Option(metavar="N", help="Tokens of the corpus's own tokenizer.")] = 2048,
     corpora: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the corpora.")] = Path("corpora"),
     mixer: Annotated[

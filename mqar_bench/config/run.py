@@ -63,8 +63,7 @@ class MixerSpec(Frozen):
 class ModelConfig(Frozen):
     """Zoology's language model: pre-norm blocks of a sequence mixer and a state mixer, tied head.
 
-    With ``norm`` rms and ``state_mixer`` swiglu it is ``mqar_bench.language.RecallForCausalLM``'s model instead.
-    """
+    With ``norm`` rms, and as ``state_mixer`` swiglu or none, that of ``mqar_bench.language`` instead."""
 
     vocab_size: int = Field(8192, ge=2, le=MAX_VOCAB, description="tokens; must cover the task's vocabulary")
     d_model: int = Field(64, ge=1, le=MAX_WIDTH, description="model width")
@@ -73,10 +72,11 @@ class ModelConfig(Frozen):
         (MixerSpec(name="short_conv"), MixerSpec(name="attention")),
         description="sequence mixers, cycled over the layers",
     )
-    state_mixer: Literal["identity", "mlp", "glu", "swiglu"] = Field(
-        "identity", description="what follows the mixer in a block"
+    state_mixer: Literal["identity", "mlp", "glu", "swiglu", "none"] = Field(
+        "identity", description="what follows the mixer in a block; identity adds the normalised residual again"
     )
     mlp_hidden_mult: int = Field(4, ge=1, le=1024, description="hidden width of the MLP or GLU over d_model")
+    mlp_hidden_size: Annotated[int, Field(ge=0, le=2**24)] = _later(0, "that width itself; 0: as mlp_hidden_mult says")
     max_position_embeddings: int = Field(0, ge=0, le=MAX_LENGTH, description="learned positions; 0 for none")
     embed_dropout: float = Field(0.1, ge=0, lt=1, description="dropout on the embeddings")
     resid_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on every residual branch")
@@ -156,6 +156,7 @@ class TrainConfig(Frozen):
         "cosine_epoch", description="cosine to 0, updated each epoch (Zoology) or each step"
     )
     warmup_fraction: float = Field(0.0, ge=0, lt=1, description="of all steps, linear; cosine_step only")
+    min_learning_rate: Annotated[float, Field(ge=0, le=MAX_FLOAT)] = _later(0.0, "where cosine_step ends")
     grad_clip: float | None = Field(None, gt=0, le=MAX_FLOAT, description="clip the gradient's norm")
     early_stopping_threshold: float | None = Field(0.99, description="stop once accuracy exceeds this; null: never")
     seed: int = Field(123, ge=0, lt=2**32, description="initial weights and dropout")
@@ -201,8 +202,9 @@ class RunConfig(Frozen):
                 f"model.max_position_embeddings is {self.model.max_position_embeddings},"
                 f" but the longest sequence has {longest} tokens"
             )
-        if self.train.warmup_fraction and self.train.schedule != "cosine_step":
-            raise ValueError("train.warmup_fraction needs train.schedule 'cosine_step'")
+        for name in ("warmup_fraction", "min_learning_rate"):
+            if getattr(self.train, name) and self.train.schedule != "cosine_step":
+                raise ValueError(f"train.{name} needs train.schedule 'cosine_step'")
         if not self.mixer:
             object.__setattr__(self, "mixer", self.model.mixers[-1].name)  # before anyone has seen it
         return self

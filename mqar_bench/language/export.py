@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +20,13 @@ from mqar_bench.records.weights import find_weights
 from mqar_bench.text import Text
 from mqar_bench.text.corpus import END_OF_TEXT
 from mqar_bench.training.model import LanguageModel
+from mqar_bench.training.state_mixers import hidden_size
 from mqar_bench.training.weights import load_weights
 
 #: What a model must be to be ``RecallForCausalLM``'s, but for its sizes and mixers.
-FORM = {
-    "norm": "rms", "state_mixer": "swiglu", "max_position_embeddings": 0, "learnable_word_embeddings": True,
-    "input_type": "discrete",
+FORM: dict[str, tuple[Any, ...]] = {
+    "norm": ("rms",), "state_mixer": ("swiglu", "none"), "max_position_embeddings": (0,),
+    "learnable_word_embeddings": (True,), "input_type": ("discrete",),
 }  # fmt: skip
 #: Its names for parts of a model, by the names there; the last ones are within a block.
 NAMES = {"word_embeddings": "model.embeddings", "ln_f": "model.norm"}
@@ -101,39 +103,39 @@ def as_recall(model: LanguageModel, length: int = 4096) -> RecallForCausalLM:
     """The same model with transformers around it, in evaluation mode: the same logits from copies of its weights.
 
     Args:
-        model: one with RMSNorms and SwiGLU.
+        model: one with RMSNorms and SwiGLU, or without MLPs.
         length: tokens of the longest sequences that it was trained on, for ``max_position_embeddings``.
 
     Raises:
         UsageError: (a ValueError) it is another kind of model.
     """
-    config = model.config
-    _check_form(config)
-    wanted = RecallConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.d_model,
-        num_hidden_layers=config.n_layers,
-        mixers=config.mixers,
-        intermediate_size=config.d_model * config.mlp_hidden_mult,
-        norm_eps=config.layer_norm_epsilon,
-        max_position_embeddings=length,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
+    config = recall_config(model.config, length)
     with torch.random.fork_rng(devices=[]):
-        recall = RecallForCausalLM(wanted)
+        recall = RecallForCausalLM(config)
     state: dict[str, Tensor] = {_rename(name): value for name, value in model.state_dict().items()}
     recall.load_state_dict(state | {"lm_head.weight": state["model.embeddings.weight"]})
     return recall.eval()
 
 
-def _check_form(config: ModelConfig) -> None:
+def recall_config(config: ModelConfig, length: int = 4096) -> RecallConfig:
+    """What ``as_recall`` makes of a config."""
     for name, wanted in FORM.items():
-        if (value := getattr(config, name)) != wanted:
+        if (value := getattr(config, name)) not in wanted:
             raise UsageError(
-                f"RecallForCausalLM's model has model.{name} {wanted!r}, and this one {value!r}: "
+                f"RecallForCausalLM's model has model.{name} {' or '.join(map(repr, wanted))}, and this one {value!r}: "
                 "mqar-bench language trains such models"
             )
+    return RecallConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.d_model,
+        num_hidden_layers=config.n_layers,
+        mixers=config.mixers,
+        intermediate_size=hidden_size(config),
+        norm_eps=config.layer_norm_epsilon,
+        max_position_embeddings=length,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
 
 
 def _find_text(config: RunConfig) -> Text:

@@ -161,7 +161,7 @@ class Shape(Frozen):
         )
 
 
-#: The targets' shape on a GPU; on a CPU one that the whole command does in a minute or two on two cores.
+#: The targets' shape on a GPU; on a CPU one that the whole command does in some minutes on two cores.
 DEFAULTS = {
     "cuda": Shape(),
     "cpu": Shape(batch=4, length=256, heads=2, width=32, dtype="float32", decode_batch=8),

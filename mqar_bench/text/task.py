@@ -114,9 +114,9 @@ class Text(Task):
 
     def _is_scored(self, windows: Array, corpus: Corpus) -> Array:
         if self.scored in ("all", "early", "late"):
-            late = np.arange(self.input_seq_len) >= self.input_seq_len // 2
-            half = {"all": True, "early": ~late, "late": late}[self.scored]
-            return np.broadcast_to(half, (len(windows), self.input_seq_len))
+            is_late = np.arange(self.input_seq_len) >= self.input_seq_len // 2
+            counts = {"all": np.ones_like(is_late), "early": ~is_late, "late": is_late}[self.scored]
+            return np.broadcast_to(counts, (len(windows), self.input_seq_len))
         ago = last_seen(windows, self.vocab_size)
         match self.scored:
             case "hits":

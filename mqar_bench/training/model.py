@@ -28,7 +28,8 @@ class ModelState(NamedTuple):
 class Block(nn.Module):
     """Sequence mixer, then state mixer, each behind a norm; carries (hidden, residual) as Zoology's block does.
 
-    With the identity as state mixer the normalised residual itself is added back: that is Zoology's model.
+    With the identity as state mixer the normalised residual itself is added back: that is Zoology's model. With none
+    there is no second half.
     """
 
     def __init__(self, config: ModelConfig, layer_idx: int) -> None:
@@ -38,7 +39,8 @@ class Block(nn.Module):
         self.state_mixer = make_state_mixer(config)
         self.dropout1 = nn.Dropout(config.embed_dropout if layer_idx == 0 else config.resid_dropout)
         self.dropout2 = nn.Dropout(config.resid_dropout)
-        self.norm1, self.norm2 = (make_norm(config) for _ in range(2))
+        self.norm1 = make_norm(config)
+        self.norm2 = None if config.state_mixer == "none" else make_norm(config)
 
     def mix(
         self, hidden: Tensor, residual: Tensor | None, mixer: Callable[[Tensor], Tensor] | None = None
@@ -49,6 +51,9 @@ class Block(nn.Module):
         return (self.sequence_mixer if mixer is None else mixer)(self.norm1(residual)), residual
 
     def update(self, hidden: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """The second half."""
+        if self.norm2 is None:
+            return hidden, residual
         residual = self.dropout2(hidden) + residual
         return self.state_mixer(self.norm2(residual)), residual
 

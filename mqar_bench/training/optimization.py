@@ -28,7 +28,7 @@ def parameter_groups(model: nn.Module, settings: TrainConfig) -> list[dict]:
 
 
 def learning_rate(settings: TrainConfig, step: int, total_steps: int, epoch: int) -> float:
-    """The rate of a step: cosine to 0 by epoch (Zoology) or by step with linear warm-up, or constant."""
+    """The rate of a step: cosine to 0 by epoch (Zoology), or by step with linear warm-up to the lowest, or constant."""
     if settings.schedule == "constant":
         return settings.learning_rate
     if settings.schedule == "cosine_epoch":
@@ -36,7 +36,8 @@ def learning_rate(settings: TrainConfig, step: int, total_steps: int, epoch: int
     warmup = settings.warmup_fraction * total_steps
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total_steps - warmup)))
+    span = settings.learning_rate - settings.min_learning_rate
+    return settings.min_learning_rate + span * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total_steps - warmup)))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -15,10 +15,10 @@ from mqar_bench.training.embeddings import INIT_STD
 class MLP(nn.Module):
     """Two linear layers with GELU between them; Zoology's default state mixer."""
 
-    def __init__(self, d_model: int, hidden_mult: int, n_layers: int) -> None:
+    def __init__(self, d_model: int, hidden_size: int, n_layers: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(d_model, d_model * hidden_mult)
-        self.fc2 = nn.Linear(d_model * hidden_mult, d_model)
+        self.fc1 = nn.Linear(d_model, hidden_size)
+        self.fc2 = nn.Linear(hidden_size, d_model)
         _start(n_layers, self.fc1, scaled=self.fc2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,11 +32,11 @@ class GLU(nn.Module):
     the gate, and so it is in this one.
     """
 
-    def __init__(self, d_model: int, hidden_mult: int, n_layers: int) -> None:
+    def __init__(self, d_model: int, hidden_size: int, n_layers: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(d_model, d_model * hidden_mult)
-        self.fc2 = nn.Linear(d_model, d_model * hidden_mult)
-        self.fc3 = nn.Linear(d_model * hidden_mult, d_model)
+        self.fc1 = nn.Linear(d_model, hidden_size)
+        self.fc2 = nn.Linear(d_model, hidden_size)
+        self.fc3 = nn.Linear(hidden_size, d_model)
         _start(n_layers, self.fc1, self.fc3, scaled=self.fc2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,16 +68,23 @@ class SwiGLU(nn.Module):
 
 
 def make_state_mixer(config: ModelConfig) -> nn.Module:
-    """That of one block: ``[B, T, d_model]`` in and out."""
+    """That of one block: ``[B, T, d_model]`` in and out; the identity, too, where there is to be none."""
     kinds: dict[str, type[MLP] | type[GLU]] = {"mlp": MLP, "glu": GLU}
-    if config.state_mixer == "identity":
+    if config.state_mixer in ("identity", "none"):
         return nn.Identity()
     if config.state_mixer == "swiglu":
-        swiglu = SwiGLU(config.d_model, config.d_model * config.mlp_hidden_mult)
+        swiglu = SwiGLU(config.d_model, hidden_size(config))
         for weight in swiglu.parameters():
             nn.init.normal_(weight, std=INIT_STD)
         return swiglu
-    return kinds[config.state_mixer](config.d_model, config.mlp_hidden_mult, config.n_layers)
+    return kinds[config.state_mixer](config.d_model, hidden_size(config), config.n_layers)
+
+
+def hidden_size(config: ModelConfig) -> int:
+    """Width of what is between the layers of an MLP or GLU; 0 where there is none."""
+    if config.state_mixer in ("identity", "none"):
+        return 0
+    return config.mlp_hidden_size or config.d_model * config.mlp_hidden_mult
 
 
 def _start(n_layers: int, *layers: nn.Linear, scaled: nn.Linear) -> None:

@@ -18,7 +18,7 @@ TRAINING = {
     "segments": SegmentsConfig(),
 }  # fmt: skip
 DATA = {"validation": (), "shuffle": False, "fresh": False}
-MODEL = {"norm": "layer"}
+MODEL = {"norm": "layer", "mlp_hidden_size": 0}
 STATE_MIXERS = ("identity", "mlp", "glu")
 
 HEADER = '''"""{title}, written by mqar-bench for Zoology's launcher: python -m zoology.launch THIS_FILE

@@ -85,6 +85,7 @@ def test_frozen():
         ),
         (lambda: ModelConfig(embedding_init_type="round"), "'default', 'spherical' or 'normal'"),
         (lambda: RunConfig(train=TrainConfig(warmup_fraction=0.1)), "warmup_fraction needs"),
+        (lambda: RunConfig(train=TrainConfig(min_learning_rate=1e-4)), "min_learning_rate needs"),
         (lambda: DataConfig(test=(MQARConfig(input_seq_len=63),)), "even"),
         (lambda: RunConfig(mixer="two\nlines"), "a label is printable text, not 'two"),
     ],

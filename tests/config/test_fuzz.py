@@ -21,7 +21,7 @@ from tests.training.small_models import compute, is_small
 MAX_LINE = 400
 #: How a message begins that is not about one setting: two that do not go together.
 RULES = ("model.vocab_size is ", "model.max_position_embeddings is ", "train.warmup_fraction needs ")
-RULES += ("model.input_type 'continuous' ",)
+RULES += ("model.input_type 'continuous' ", "train.min_learning_rate needs ")
 
 VALID = [
     *(RunConfig.model_validate({"model": {"mixers": [{"name": name}]}}) for name in mixers.names()),

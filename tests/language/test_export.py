@@ -16,7 +16,7 @@ from mqar_bench.launching import launch
 from mqar_bench.records.store import Store
 from mqar_bench.tasks import MQARConfig
 from mqar_bench.text import prepare, read_corpus
-from mqar_bench.training.model import LanguageModel
+from mqar_bench.training.model import LanguageModel, count_parameters
 from mqar_bench.training.weights import load_model
 from sweeps import language
 from sweeps.fig3 import SMOKE_OPTIONS
@@ -25,7 +25,7 @@ from tests.text.words import write_text
 
 def untrained(name="attention", **changes):
     spec = MixerSpec(name=name, options=SMOKE_OPTIONS.get(name, {}))
-    form = {"norm": "rms", "state_mixer": "swiglu", "mlp_hidden_mult": 3, "layer_norm_epsilon": 1e-3} | changes
+    form = {"norm": "rms", "state_mixer": "swiglu", "mlp_hidden_size": 20, "layer_norm_epsilon": 1e-3} | changes
     config = ModelConfig(vocab_size=29, d_model=16, n_layers=3, mixers=(MixerSpec(name="short_conv"), spec), **form)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -45,6 +45,14 @@ def test_a_model_of_every_mixer_is_the_same_by_both_conventions(name):
     with torch.no_grad():
         torch.testing.assert_close(recall(tokens).logits, model.double()(tokens))
     assert recall.state_size(13) == model.state_size(13)
+
+
+def test_a_model_without_mlps_is_the_same_by_both_conventions():
+    model = untrained("mamba2", state_mixer="none").double()
+    recall, tokens = as_recall(model.float()).double(), torch.arange(18).view(2, 9)
+    assert recall.config.intermediate_size == 0 and recall.num_parameters() == count_parameters(model)
+    with torch.no_grad():
+        torch.testing.assert_close(recall(tokens).logits, model.double()(tokens))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +110,7 @@ def test_what_cannot_be_exported_is_said_in_one_line(trained, tmp_path):
     with pytest.raises(UsageError, match="^there|cannot read"):
         export(tmp_path / "none.safetensors", tmp_path / "model")
     with pytest.raises(
-        UsageError, match="^RecallForCausalLM's model has model.state_mixer 'swiglu', and this one 'mlp'"
+        UsageError, match="^RecallForCausalLM's model has model.state_mixer 'swiglu' or 'none', and this one 'mlp'"
     ):
         as_recall(untrained(state_mixer="mlp"))
     with pytest.raises(UsageError, match="^RecallForCausalLM's model has model.norm 'rms', and this one 'layer'"):

@@ -143,6 +143,8 @@ def test_learning_rates():
     rates = [learning_rate(by_step, step, 40, step // 10) for step in range(40)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0] and rates[4] == 1.0
     assert rates[4:] == sorted(rates[4:], reverse=True) and 0 < rates[-1] < 0.01
+    lowest = by_step.model_copy(update={"min_learning_rate": 0.1})
+    assert [learning_rate(lowest, step, 40, 0) for step in (1, 3, 22, 40)] == pytest.approx([0.5, 1.0, 0.55, 0.1])
     assert learning_rate(TrainConfig(schedule="constant", learning_rate=0.5), 7, 40, 0) == 0.5
 
 
