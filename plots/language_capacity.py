@@ -44,9 +44,9 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     if not (frame["status"] == "done").any():
         return tabulate([], frame, SWEEPS[0])
     parts = {sweep: frame[frame["sweep"] == sweep] for sweep in SWEEPS}
-    spoken, recalled = language.table(parts["language"]), capacity.table(parts["fig3"])
     spoken, recalled = (
-        points.sort_values("state_size").groupby(KEY, as_index=False).last() for points in (spoken, recalled)
+        points.sort_values("state_size", kind="stable").groupby(KEY).tail(1)
+        for points in (language.table(parts["language"]), capacity.table(parts["fig3"]))
     )
     recalled = recalled.rename(columns={"state_size": "mqar_state_size"})
     columns = [*KEY, "capacity", "low", "high", "capacity_seeds", "censored", "mqar_state_size", "run_ids"]

@@ -122,6 +122,8 @@ def _make_export(store: Store, out: Path) -> Callable[[Summary], dict[str, Path]
     """What writes the models of a launch; found out before it whether that can be."""
     from mqar_bench.basics.errors import UsageError
 
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--export {out} is a file: give a folder")
     try:
         from mqar_bench.language.export import export_best
     except ImportError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from mqar_bench.basics.errors import UsageError, one_line
 from mqar_bench.config import ModelConfig, RunConfig
@@ -51,7 +52,7 @@ def export(weights: Path | str, folder: Path | str) -> Path:
 
     Raises:
         UsageError: (a ValueError) the file is not there or damaged, its model is not ``RecallForCausalLM``'s, or the
-            corpus, which has the tokenizer, is gone or another one.
+            corpus, which has the tokenizer, is gone or another one; or the folder cannot be written.
     """
     model, found = load_weights(Path(weights), "cpu")
     text = _find_text(found.config)
@@ -60,14 +61,16 @@ def export(weights: Path | str, folder: Path | str) -> Path:
         tokenizer = text.open().tokenizer()
     except (OSError, ValueError) as error:
         raise UsageError(f"the tokenizer of run {found.config.run_id} is with its corpus: {error}") from None
-    from transformers import PreTrainedTokenizerFast
-
     special = {"eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT, "padding_side": "left"}
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special)
     recall.config.eos_token_id = recall.generation_config.eos_token_id = fast.eos_token_id
     recall.generation_config.pad_token_id = fast.pad_token_id
-    for part in (recall, fast):
-        part.save_pretrained(folder)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for part in (recall, fast):
+            part.save_pretrained(folder)
+    except OSError as error:
+        raise UsageError(f"cannot write a model to {folder}: {error.strerror or error}") from None
     return Path(folder)
 
 

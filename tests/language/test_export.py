@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
 import mixers
 from mqar_bench.basics.errors import UsageError
+from mqar_bench.cli import app
 from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, TrainConfig
 from mqar_bench.language import RecallForCausalLM, as_recall, export
 from mqar_bench.language.export import export_best
@@ -107,6 +109,11 @@ def test_what_cannot_be_exported_is_said_in_one_line(trained, tmp_path):
         export(weights, tmp_path / "model")
     shutil.move(aside, corpus.folder)
     assert not (tmp_path / "model").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="^cannot write a model to .*file: File exists$"):
+        export(weights, tmp_path / "file")
+    result = CliRunner().invoke(app, ["language", "--export", str(tmp_path / "file")])
+    assert result.exit_code == 2 and result.stderr.endswith("file is a file: give a folder\n")
     with pytest.raises(UsageError, match="^there|cannot read"):
         export(tmp_path / "none.safetensors", tmp_path / "model")
     with pytest.raises(

@@ -96,6 +96,11 @@ def test_one_scale_is_drawn_for_all_sweeps(plot):
     "words, message",
     [
         (
+            "language --scale laptop",
+            "error: no records of language at scale laptop in results: `mqar-bench language --scale laptop` makes some"
+            " (there is top_k)",
+        ),
+        (
             "fig3",
             "error: no records of fig3 in results: `mqar-bench sweep fig3 --scale demo` makes some (there is top_k)",
         ),
