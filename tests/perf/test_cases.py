@@ -89,6 +89,14 @@ def test_steps_are_measured_at_any_width(width):
     assert here.rows[3].minimum_bytes == 36 * count_parameters(attention)
 
 
+def test_mixers_decode_what_they_read(monkeypatch):
+    monkeypatch.setattr(generate, "others", lambda shape: [MixerSpec(name=name) for name in ("attention", "gla")])
+    here = bench()
+    generate.check(here)
+    assert [check.engine for check in here.checks] == ["cpu", "attention", "gla"]
+
+
+@pytest.mark.slow  # engines of every mixer are compiled, in two precisions; tests/language asks the same of each
 def test_every_mixer_decodes_what_it_reads():
     here = bench()
     generate.check(here)
