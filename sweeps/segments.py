@@ -29,9 +29,11 @@ TEST = {"smoke": (1, 3), "laptop": (1, 2, 3, 5, 10, 20, 40, 50, 100, 200)}
 EPOCHS, STEPS = 2, 60
 #: A token of a value sees all of its key.
 CONV = MixerSpec(name="short_conv", options={"kernel_size": 4})
-#: At laptop, with the rates tried; about as large a state each, but for attention's.
+#: At laptop, with the rates tried; about as large a state each, but for attention's. In trials of one seed over the
+#: first stages RAM-Net at 1e-2 has learnt after 600 steps to recall 0.82 of 5 pairs, ARMT at 3e-3 and 1e-2 after 600
+#: and 720 only to name one of the values.
 MODELS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
-    "armt": ({"segment_size": SEGMENT, "num_mem_tokens": 10, "d_mem": 32}, (3e-3, 1e-2)),
+    "armt": ({"segment_size": SEGMENT, "num_mem_tokens": 10, "d_mem": 32}, (1e-3, 3e-3)),
     "ramnet": ({"order": 4, "sub_dim": 4, "head_v_dim": 32, "top_k": 8}, (3e-3, 1e-2)),
     "delta_net": ({"expand_k": 2.5, "expand_v": 2.5}, (3e-3, 1e-2)),
     "attention": ({}, (2e-3, 5e-3)),
