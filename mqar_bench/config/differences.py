@@ -9,6 +9,9 @@ from mqar_bench.basics.frozen import Frozen
 from mqar_bench.config.run import DataConfig, MixerSpec, ModelConfig, RunConfig
 from mqar_bench.tasks import AnyTask, MQARConfig
 
+#: What is listed entry by entry.
+LISTED = ("train", "validation", "test", "mixers")
+
 
 def list_overrides(config: RunConfig) -> list[tuple[str, str]]:
     """Dotted paths with the text of their values, with which ``apply_overrides`` makes this run of the default one.
@@ -27,8 +30,8 @@ def list_overrides(config: RunConfig) -> list[tuple[str, str]]:
 
 
 def _simple(part: str, given: Frozen) -> list[tuple[str, str]]:
-    """Of the settings that are single values."""
-    return [(f"{part}.{name}", to_text(value)) for name, value in given.changes() if not isinstance(value, tuple)]
+    """Of the settings that are no lists of tasks or mixers."""
+    return [(f"{part}.{name}", to_text(value)) for name, value in given.changes() if name not in LISTED]
 
 
 def _mixers(given: tuple[MixerSpec, ...], default: tuple[MixerSpec, ...]) -> list[tuple[str, str]]:
