@@ -228,7 +228,7 @@ def test_locality_is_what_the_order_of_tokens_adds(lru, answer):
     ],
 )
 def test_lasts(ends, answer, evidence):
-    table = cells({(64, 4): True, (64, 8): True, (64, 2): False}).assign(accuracy=[*ends, 0.1])
+    table = cells({(64, 4): True, (64, 8): True, (64, 2): False}).assign(accuracy=0.0, guide_accuracy=[*ends, 0.1])
     (claim,) = lasts(table)
     assert (claim.answer, claim.evidence) == (answer, evidence) and "D = 32, more" in claim.text
     assert lasts(table[table["top_k"] == 2]) == []

@@ -95,7 +95,7 @@ def test_generate_continues_each_row_as_if_it_were_alone(model):
         assert batch[i, LENGTH:].tolist() == written
 
 
-def test_saved_and_loaded_it_gives_the_same_logits(name, tmp_path):
+def test_saved_and_loaded_it_has_the_same_weights_and_logits(name, tmp_path):
     model = make(name)
     model.save_pretrained(tmp_path)
     drawn = torch.get_rng_state()
@@ -104,9 +104,10 @@ def test_saved_and_loaded_it_gives_the_same_logits(name, tmp_path):
     assert loaded.config.to_dict() | {"_name_or_path": ""} == model.config.to_dict() | {"_name_or_path": ""}
     with torch.no_grad():
         logits = [m(tokens(), attention_mask=MASK, use_cache=False).logits for m in (model, loaded)]
-    assert torch.equal(*logits)
+    # what is loaded lies in the file at any address, and kernels round by where a row begins
+    torch.testing.assert_close(*logits, rtol=1e-6, atol=1e-6)
     for (key, mine), (other, theirs) in zip(model.named_parameters(), loaded.named_parameters(), strict=True):
-        assert key == other and mine.requires_grad == theirs.requires_grad, key
+        assert key == other and mine.requires_grad == theirs.requires_grad and torch.equal(mine, theirs), key
         assert hasattr(mine, "_no_weight_decay") == hasattr(theirs, "_no_weight_decay"), key
 
 

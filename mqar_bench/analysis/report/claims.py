@@ -161,17 +161,19 @@ def overlap_decides(cells: pd.DataFrame) -> list[Claim]:
 def lasts(cells: pd.DataFrame, accuracy: float = 0.9) -> list[Claim]:
     """For each width of a slot and recipe of the trainability table: does what once got to 0.9 end there?
 
-    yes: all of it, by the mean over seeds of the last accuracies. in part: some. Those that fell are listed.
+    yes: all of it, by the mean over seeds of the last accuracies on what guides training, on which it got there. in
+    part: some. Those that fell are listed.
     """
     claims = []
     for (width, recipe), those in cells.groupby(["head_v_dim", "recipe"], sort=False):
         learnt = those[those["steps_to_90"].notna()]
         if learnt.empty:
             continue
-        fell = learnt[learnt["accuracy"] < accuracy]
+        fell = learnt[learnt["guide_accuracy"] < accuracy]
         answer = "yes" if fell.empty else "in part" if len(fell) < len(learnt) else "no"
         evidence = f"{len(learnt) - len(fell)} of {len(learnt)} (M, K) end at {accuracy:g}" + "".join(
-            f"; M = {m}, K = {k} at {end:.3f}" for m, k, end in fell[["slots", "top_k", "accuracy"]].to_numpy(object)
+            f"; M = {m}, K = {k} at {end:.3f}"
+            for m, k, end in fell[["slots", "top_k", "guide_accuracy"]].to_numpy(object)
         )
         case = f"D = {width}, {recipe}"
         claims.append(Claim(f"what is learnt lasts until the end of training, {case}", answer, evidence, case))
