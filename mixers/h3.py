@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mixers.base import RecurrentMixer, State
 from mixers.checks import check_size
+from mixers.decay import DT_MAX, DT_MIN, check_start
 from mixers.ops.state_space import DiagonalSSM, ShiftSSM, causal_convolution, with_direct
 from mixers.registry import register
 
@@ -55,8 +56,8 @@ class H3(RecurrentMixer):
         layer_idx: int | None = None,
         d_state: int = 64,
         head_dim: int = 1,
-        dt_min: float = 0.001,
-        dt_max: float = 0.1,
+        dt_min: float = DT_MIN,
+        dt_max: float = DT_MAX,
     ) -> None:
         super().__init__(d_model, layer_idx)
         if d_state < 2 or d_state % 2:
@@ -64,8 +65,7 @@ class H3(RecurrentMixer):
         check_size(d_state=d_state)
         if head_dim < 1 or d_model % head_dim:
             raise ValueError(f"head_dim must divide d_model {d_model}, got {head_dim}")
-        if not 0 < dt_min <= dt_max:
-            raise ValueError(f"dt_min and dt_max must be positive and in order, got {dt_min} and {dt_max}")
+        check_start(dt_min=dt_min, dt_max=dt_max)
         self.d_state, self.head_dim, self.groups = d_state, head_dim, d_model // head_dim
         self.q_proj = nn.Linear(d_model, d_model)
         self.k_proj = nn.Linear(d_model, d_model)

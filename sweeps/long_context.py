@@ -6,10 +6,10 @@ spare words, which says nothing: what a state has lost at a context is lost to r
 
 from __future__ import annotations
 
-from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig
+from mqar_bench.config import DataConfig, MixerSpec, RunConfig, TrainConfig
 from mqar_bench.tasks import DistantMQARConfig
 from sweeps import fig3
-from sweeps.protocols import CONV, SMALL_BATCH, training
+from sweeps.protocols import CONV, SMALL_BATCH, training, two_layers
 
 SCALES = ("smoke", "laptop")
 
@@ -37,15 +37,13 @@ def configs(scale: str) -> list[RunConfig]:
         ]
     data = make_data(scale)
     return [
-        RunConfig(
-            sweep="long_context",
-            scale=scale,
-            data=data,
-            model=ModelConfig(vocab_size=data.train[0].vocab_size, d_model=d_model, mixers=(CONV, spec)),
-            train=training(scale, rate).model_copy(update={"max_epochs": EPOCHS[scale]}),
-        )
+        two_layers("long_context", scale, data, (CONV, spec), d_model, make_training(scale, rate))
         for d_model, spec, rate in specs
     ]
+
+
+def make_training(scale: str, rate: float) -> TrainConfig:
+    return training(scale, rate).model_copy(update={"max_epochs": EPOCHS[scale]})
 
 
 def make_data(scale: str) -> DataConfig:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig
+from mqar_bench.config import DataConfig, MixerSpec, RunConfig
 from sweeps import long_context
-from sweeps.protocols import CONV, training
+from sweeps.protocols import CONV, two_layers
 
 SCALES = ("smoke", "laptop")
 
@@ -28,16 +28,13 @@ def configs(scale: str) -> list[RunConfig]:
     small = {"order": 2, "head_v_dim": 8, "top_k": 4} if scale == "smoke" else {}
     changes = CHANGES[:2] if scale == "smoke" else CHANGES
     return [
-        RunConfig(
-            sweep="long_context_slots",
-            scale=scale,
-            data=data,
-            model=ModelConfig(
-                vocab_size=data.train[0].vocab_size,
-                d_model=16 if scale == "smoke" else 64,
-                mixers=(CONV, MixerSpec(name="ramnet", options=BASE | small | change)),
-            ),
-            train=training(scale, RATE).model_copy(update={"max_epochs": long_context.EPOCHS[scale]}),
+        two_layers(
+            "long_context_slots",
+            scale,
+            data,
+            (CONV, MixerSpec(name="ramnet", options=BASE | small | change)),
+            16 if scale == "smoke" else 64,
+            long_context.make_training(scale, RATE),
         )
         for data in (long_context.make_data(scale), without_filler(scale))
         for change in changes
@@ -51,7 +48,6 @@ def without_filler(scale: str) -> DataConfig:
     short = {}
     for part in ("train", "validation"):
         tasks = getattr(data, part)
-        examples = sum(task.num_examples for task in tasks)
-        short[part] = tuple(task.at_length(task.least_length) for task in tasks[:1])
-        short[part] = tuple(task.model_copy(update={"num_examples": examples}) for task in short[part])
+        every = {"num_examples": sum(task.num_examples for task in tasks)}
+        short[part] = tuple(task.at_length(task.least_length).model_copy(update=every) for task in tasks[:1])
     return data.model_copy(update=short)

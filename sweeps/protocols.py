@@ -113,9 +113,15 @@ def training(scale: str, learning_rate: float) -> TrainConfig:
 
 def run(sweep: str, scale: str, mixers: Sequence[MixerSpec], d_model: int, learning_rate: float) -> RunConfig:
     """A run of two layers without MLP or positions, as in Zoology's released sweep, at a scale's data and training."""
-    task = data(scale)
+    return two_layers(sweep, scale, data(scale), mixers, d_model, training(scale, learning_rate))
+
+
+def two_layers(
+    sweep: str, scale: str, task: DataConfig, mixers: Sequence[MixerSpec], d_model: int, train: TrainConfig
+) -> RunConfig:
+    """The same model on any data, trained in any way."""
     model = ModelConfig(vocab_size=task.train[0].vocab_size, d_model=d_model, mixers=tuple(mixers))
-    return RunConfig(sweep=sweep, scale=scale, data=task, model=model, train=training(scale, learning_rate))
+    return RunConfig(sweep=sweep, scale=scale, data=task, model=model, train=train)
 
 
 def is_token_wise(mixers: Sequence[MixerSpec]) -> bool:

@@ -60,7 +60,7 @@ def one_layer(data: DataConfig, rates: Iterable[float]) -> list[RunConfig]:
         "1 layer, Mamba2 without convolution": MixerSpec(name="mamba2", options=mamba2 | {"conv_kernel": 1}),
         "1 layer, attention": MixerSpec(name="attention"),
     }
-    longest = max(task.input_seq_len for part in (data.train, data.validation, data.test) for task in part)
+    longest = max(task.input_seq_len for task in data.tasks)
     return [
         RunConfig(
             sweep="published",

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mqar_bench.config import DataConfig, MixerSpec, ModelConfig, RunConfig, SegmentsConfig, TrainConfig
+from mqar_bench.config import DataConfig, MixerSpec, RunConfig, SegmentsConfig, TrainConfig
 from mqar_bench.tasks import AssociativeRetrievalConfig
 from sweeps import fig3
-from sweeps.protocols import SMALL_BATCH
+from sweeps.protocols import SMALL_BATCH, two_layers
 
 SCALES = ("smoke", "laptop")
 
@@ -53,9 +53,8 @@ def configs(scale: str) -> list[RunConfig]:
     cut = run(scale, "armt", taught.model_copy(update={"detach_every": 4}), rate)
     whole = run(scale, "armt", taught.model_copy(update={"stages": stages[-1:]}), rate)
     segments_read = sum(2 + most for most in stages)
-    epochs = (
-        EPOCHS * segments_read // (2 + stages[-1])
-    )  # which read as many segments, of which there are more at a time
+    # as many as read as many segments, of which there are more at a time
+    epochs = EPOCHS * segments_read // (2 + stages[-1])
     return [
         *runs,
         cut.model_copy(update={"mixer": "ARMT, gradients over 4"}),
@@ -70,27 +69,18 @@ def run(scale: str, name: str, segments: SegmentsConfig, rate: float) -> RunConf
     options = MODELS[name][0] if scale == "laptop" else fig3.SMOKE_OPTIONS.get(name, {})
     if name == "armt":
         options = options | {"segment_size": SEGMENT}
-    data = make_data(scale)
-    return RunConfig(
-        sweep="segments",
-        scale=scale,
-        data=data,
-        model=ModelConfig(
-            vocab_size=data.train[0].vocab_size,
-            d_model=64 if scale == "laptop" else 16,
-            mixers=(CONV, MixerSpec(name=name, options=options)),
-        ),
-        train=TrainConfig(
-            max_epochs=EPOCHS * len(PAIRS[scale]),
-            batch_size=SMALL_BATCH if scale == "laptop" else 32,
-            learning_rate=rate,
-            schedule="cosine_step",
-            warmup_fraction=0.1,
-            grad_clip=1.0,
-            early_stopping_threshold=None,
-            segments=segments,
-        ),
+    train = TrainConfig(
+        max_epochs=EPOCHS * len(PAIRS[scale]),
+        batch_size=SMALL_BATCH if scale == "laptop" else 32,
+        learning_rate=rate,
+        schedule="cosine_step",
+        warmup_fraction=0.1,
+        grad_clip=1.0,
+        early_stopping_threshold=None,
+        segments=segments,
     )
+    mixers = (CONV, MixerSpec(name=name, options=options))
+    return two_layers("segments", scale, make_data(scale), mixers, 64 if scale == "laptop" else 16, train)
 
 
 def make_data(scale: str) -> DataConfig:

@@ -217,7 +217,7 @@ class RunConfig(Frozen):
     @property
     def trained_length(self) -> int:
         """Tokens of the longest sequences of training."""
-        return self.train.segments.longest or max(segment.input_seq_len for segment in self.data.train)
+        return self.train.segments.longest(self.data.train)
 
     def tokens_after(self, epochs: int) -> int:
         """Tokens that a model is expected to see in so many epochs of training, from the first on; where the lengths

@@ -48,10 +48,9 @@ class SegmentsConfig(Frozen):
             raise ValueError(f"vary_from is {self.vary_from}, and the shortest of stages is {least}")
         return self
 
-    @property
-    def longest(self) -> int | None:
-        """Tokens of the longest sequences, at most; None where the settings say how long they are."""
-        return max(self.stages) * self.size if self.stages else None
+    def longest(self, tasks: Sequence[AnyTask]) -> int:
+        """Tokens of the longest sequences of training on these settings, at most."""
+        return max(self.stages) * self.size if self.stages else max(task.input_seq_len for task in tasks)
 
     def stage(self, epoch: int, epochs: int) -> int:
         """The place in ``stages`` of an epoch, counted from 0, of so many."""

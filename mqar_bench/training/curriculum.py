@@ -1,4 +1,4 @@
-"""What a run trains on, and at which rate, epoch by epoch; with stages, how one goes on from the one before."""
+"""What a run trains on, epoch by epoch; with stages, how one goes on from the one before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from mqar_bench.config import RunConfig
 from mqar_bench.records.result import Epoch
 from mqar_bench.training.data import Batch, TaskData
-from mqar_bench.training.optimization import learning_rate
 
 
 class Curriculum:
@@ -25,17 +24,6 @@ class Curriculum:
     def __init__(self, config: RunConfig, data: TaskData) -> None:
         self.config, self.data, self.settings = config, data, config.train
         self.best: dict[str, Any] | None = None
-
-    def span(self, epoch: int) -> tuple[int, int]:
-        """The first epoch of the stage that an epoch is in, and the first after it."""
-        return self.settings.segments.span(epoch, self.settings.max_epochs)
-
-    def learning_rate(self, step: int, epoch: int) -> float:
-        """Of a step, counted like its epoch from the beginning of training: every stage has a schedule of its own."""
-        first, last = self.span(epoch)
-        batches, epochs = self.data.count_batches(self.settings.batch_size), last - first
-        stage = self.settings.model_copy(update={"max_epochs": epochs})
-        return learning_rate(stage, step - first * batches, epochs * batches, epoch - first)
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Those of an epoch but for the first ``start``; with stages each is drawn for itself, as long as its stage
@@ -55,7 +43,7 @@ class Curriculum:
 
     def end_epoch(self, epoch: Epoch, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Keep the weights if they are the stage's best; if it was the stage's last epoch, begin the next one."""
-        last = self.span(epoch.epoch)[1]
+        last = self.settings.segments.span(epoch.epoch, self.settings.max_epochs)[1]
         if last == self.settings.max_epochs:
             return
         if self.best is None or epoch.accuracy > self.best["accuracy"]:

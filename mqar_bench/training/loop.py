@@ -15,7 +15,13 @@ from mqar_bench.training.curriculum import Curriculum
 from mqar_bench.training.data import TaskData, data_of
 from mqar_bench.training.device import pick_device, seeded
 from mqar_bench.training.model import LanguageModel, count_parameters
-from mqar_bench.training.optimization import find_gradients, make_optimizer, set_learning_rate, training_loss
+from mqar_bench.training.optimization import (
+    find_gradients,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+    training_loss,
+)
 from mqar_bench.training.scoring import Scores, evaluate
 from mqar_bench.training.session import Company, Measured, Progress, Session
 
@@ -102,7 +108,7 @@ def fit(
             tally.lap()
             model.train()
             for batch in curriculum.batches(tally.epoch, tally.batches):
-                set_learning_rate(optimizer, curriculum.learning_rate(tally.step, tally.epoch))
+                set_learning_rate(optimizer, learning_rate(settings, tally.step, tally.total_steps, tally.epoch))
                 model.set_training_progress(tally.fraction)
                 loss = training_loss(model, batch.to(device), settings, tally.windows.watch)
                 value = find_gradients(loss, model, optimizer, settings.grad_clip)

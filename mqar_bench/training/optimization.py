@@ -28,11 +28,17 @@ def parameter_groups(model: nn.Module, settings: TrainConfig) -> list[dict]:
 
 
 def learning_rate(settings: TrainConfig, step: int, total_steps: int, epoch: int) -> float:
-    """The rate of a step: cosine to 0 by epoch (Zoology), or by step with linear warm-up to the lowest, or constant."""
+    """The rate of a step: cosine to 0 by epoch (Zoology), or by step with linear warm-up to the lowest, or constant.
+
+    Step and epoch are counted from the beginning of training; every stage of it has a schedule of its own.
+    """
     if settings.schedule == "constant":
         return settings.learning_rate
+    first, last = settings.segments.span(epoch, settings.max_epochs)
     if settings.schedule == "cosine_epoch":
-        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.max_epochs))
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - first) / (last - first)))
+    step -= total_steps * first // settings.max_epochs
+    total_steps = total_steps * (last - first) // settings.max_epochs
     warmup = settings.warmup_fraction * total_steps
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup

@@ -42,8 +42,7 @@ def evaluate(
     right: dict[str, int] = {}
     scored: dict[str, int] = {}
     lost: dict[str, float] = {}
-    longest = settings.segments.longest or max(task.input_seq_len for task in data.config.train)
-    room = settings.test_batch_tokens or settings.batch_size * longest
+    room = settings.test_batch_tokens or settings.batch_size * settings.segments.longest(data.config.train)
     batches = data.guide_batches if guides else data.test_batches
     tasks = data.config.guides if guides else data.config.test
     kept = {name for name, task in zip(setting_names(tasks), tasks, strict=True) if task.keeps_loss}

@@ -13,7 +13,7 @@ from mqar_bench.training.curriculum import Curriculum
 from mqar_bench.training.data import Batch, build_data
 from mqar_bench.training.loop import fit, run
 from mqar_bench.training.model import LanguageModel, supervised_loss
-from mqar_bench.training.optimization import training_loss
+from mqar_bench.training.optimization import learning_rate, training_loss
 from mqar_bench.training.segments import read_batch
 from tests.training.pieces import finish, stopped, uninterrupted
 
@@ -184,8 +184,8 @@ def test_stages_are_parts_of_training_and_the_last_is_never_left_out(stages, epo
 
 
 def test_every_stage_has_a_schedule_of_its_own():
-    of = Curriculum(staged(stages=(1, 2)), build_data(staged().data))
-    rates = [of.learning_rate(step, step // 6) for step in range(36)]
+    train = staged(stages=(1, 2)).train
+    rates = [learning_rate(train, step, 36, step // 6) for step in range(36)]
     assert rates[:18] == rates[18:] and rates[0] < rates[3] == max(rates) and rates[17] < 0.02 * max(rates)
 
 
