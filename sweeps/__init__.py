@@ -17,7 +17,7 @@ from mqar_bench.basics.errors import hint
 if TYPE_CHECKING:
     from mqar_bench.config import RunConfig
 
-__all__ = ["command", "describe", "load", "names", "needs_text", "scales"]
+__all__ = ["command", "describe", "load", "names", "needs_text", "recorded", "scales"]
 
 _SWEEPS = {
     name: f"sweeps.{name}"
@@ -59,6 +59,11 @@ def needs_text(name: str) -> bool:
 def names() -> tuple[str, ...]:
     """The sweeps there are."""
     return tuple(_SWEEPS)
+
+
+def recorded() -> tuple[str, ...]:
+    """The sweeps that records may be of: also those whose runs take more than a scale."""
+    return (*_SWEEPS, *_COMMANDS)
 
 
 def scales(name: str) -> tuple[str, ...]:

@@ -22,10 +22,17 @@ def complete_sweep(context: typer.Context, incomplete: str) -> list[str]:
     return _begin(sweeps.names(), incomplete)
 
 
-def complete_sweep_or_command(context: typer.Context, incomplete: str) -> list[str]:
+def complete_recorded(context: typer.Context, incomplete: str) -> list[str]:
+    """The sweeps that there may be records of."""
+    import sweeps
+
+    return _begin(sweeps.recorded(), incomplete)
+
+
+def complete_recorded_or_command(context: typer.Context, incomplete: str) -> list[str]:
     """Of ``results``, whose first word may also be one of its commands."""
     commands = getattr(context.parent and context.parent.command, "commands", ()) if context.meta.get(IMPLIED) else ()
-    return [*_begin(commands, incomplete), *complete_sweep(context, incomplete)]
+    return [*_begin(commands, incomplete), *complete_recorded(context, incomplete)]
 
 
 #: Marks, in a context, that a command was not named but is meant.

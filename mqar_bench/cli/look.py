@@ -12,7 +12,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Results, app
-from mqar_bench.cli.complete import complete_figure, complete_mixer, complete_scale, complete_sweep
+from mqar_bench.cli.complete import complete_figure, complete_mixer, complete_recorded, complete_scale
 from mqar_bench.cli.configs import sweep_name
 from mqar_bench.cli.left_out import left_out
 from mqar_bench.cli.output import Format, Json, ListFormat, frame_rows, print_json
@@ -55,7 +55,7 @@ def plot(
         typer.Option(
             metavar="SWEEP|FILE",
             help="Of this sweep; may be repeated. Default: those that the figure is made for.",
-            autocompletion=complete_sweep,
+            autocompletion=complete_recorded,
         ),
     ] = None,
     data: Annotated[

@@ -14,7 +14,7 @@ import typer
 
 from mqar_bench.basics.errors import hint
 from mqar_bench.cli.app import Application, Results, app
-from mqar_bench.cli.complete import complete_scale, complete_sweep_or_command
+from mqar_bench.cli.complete import complete_recorded_or_command, complete_scale
 from mqar_bench.cli.configs import sweep_name
 from mqar_bench.cli.or_list import DEFAULT, OrList
 from mqar_bench.cli.output import Json, frame_rows, print_json
@@ -42,7 +42,7 @@ Sweep = Annotated[
         metavar="SWEEP",
         help="Only this sweep; a file too.",
         show_default=False,
-        autocompletion=complete_sweep_or_command,
+        autocompletion=complete_recorded_or_command,
     ),
 ]
 Scale = Annotated[str | None, typer.Option(metavar="SCALE", help="Only this scale.", autocompletion=complete_scale)]

@@ -73,8 +73,10 @@ def complete(tmp_path, monkeypatch):
         ("run --base top_k/l", ["top_k/laptop/0"]),
         ("run --from-record b", ["bbbbbbbbbbbb"]),
         ("export-zoology fig3 --scale pa", ["paper"]),
-        ("results ", ["list", "import", "pack", *sweeps.names()]),
-        ("results list ", sweeps.names()),
+        ("results ", ["list", "import", "pack", *sweeps.recorded()]),
+        ("results list ", sweeps.recorded()),
+        ("results lang", ["language"]),
+        ("plot fig3 --sweep lang", ["language"]),
         ("results pack fig3 --scale dem", ["demo"]),
     ],
 )
