@@ -15,6 +15,7 @@ from mqar_bench.tasks.forgetting import ForgettingConfig
 from mqar_bench.tasks.jrt import JRTConfig
 from mqar_bench.tasks.k_hop import KHopConfig
 from mqar_bench.tasks.mqar import MQARConfig
+from mqar_bench.tasks.multi_value_mqar import MultiValueMQARConfig
 from mqar_bench.tasks.own import is_path, load_task, serialize_task, validate_task
 from mqar_bench.tasks.queries import QueryTask
 from mqar_bench.tasks.seeds import segment_seeds
@@ -38,6 +39,7 @@ __all__ = [
     "JRTConfig",
     "KHopConfig",
     "MQARConfig",
+    "MultiValueMQARConfig",
     "QueryTask",
     "Sampler",
     "Segment",
@@ -72,6 +74,7 @@ AnyTask = Annotated[
     | Annotated[AssociativeRecallConfig, Tag("associative_recall")]
     | Annotated[CircuitsConfig, Tag("circuits")]
     | Annotated[KHopConfig, Tag("k_hop")]
+    | Annotated[MultiValueMQARConfig, Tag("multi_value_mqar")]
     | Annotated[StateTrackingConfig, Tag("state_tracking")]
     | Annotated[DistantMQARConfig, Tag("distant_mqar")]
     | Annotated[StoryQAConfig, Tag("story_qa")],

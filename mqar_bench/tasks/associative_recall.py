@@ -51,7 +51,6 @@ class AssociativeRecallConfig(QueryTask):
     power_a: float = 1.0
     num_queries: int = 1
 
-    slot_width: ClassVar[int] = 1
     slices: ClassVar[tuple[str, ...]] = ("num_kv_pairs", "num_queries", "input_seq_len")
     need: ClassVar[str] = "2 * num_kv_pairs + num_queries"
 
@@ -62,6 +61,10 @@ class AssociativeRecallConfig(QueryTask):
     @property
     def label(self) -> str:
         return f"{super().label}-q{self.num_queries}"
+
+    @property
+    def slot_width(self) -> int:
+        return 1
 
     @property
     def context(self) -> int:

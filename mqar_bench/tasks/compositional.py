@@ -42,8 +42,11 @@ class CompositionalConfig(QueryTask):
     name: Literal["compositional"] = "compositional"
     num_kv_pairs: int = 4
 
-    slot_width: ClassVar[int] = 3
     need: ClassVar[str] = "6 * num_kv_pairs"
+
+    @property
+    def slot_width(self) -> int:
+        return 3
 
     @property
     def context(self) -> int:

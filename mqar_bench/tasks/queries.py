@@ -1,6 +1,6 @@
 """What the tasks in Zoology's layout share: a context, and then slots in some of which a key is queried."""
 
-# K - num_kv_pairs, P - num_answers (queries), S - slots, R - rows of one chunk, L - input_seq_len
+# K - num_kv_pairs, P - num_slots_asked (queries), S - slots, R - rows of one chunk, L - input_seq_len
 
 from __future__ import annotations
 
@@ -39,16 +39,24 @@ class QueryTask(Task):
     power_a: float = 0.01
     random_non_queries: bool = True
 
-    #: Positions of a slot; those behind a query's tokens are never used.
-    slot_width: ClassVar[int] = 2
     slices: ClassVar[tuple[str, ...]] = ("num_kv_pairs", "input_seq_len")
-    #: The fewest positions that fit, ``context + slot_width * num_answers``, as a formula of fields.
+    #: The fewest positions that fit, ``context + slot_width * num_slots_asked``, as a formula of fields.
     need: ClassVar[str]
 
     @property
     @abstractmethod
     def context(self) -> int:
         """Positions that the context takes."""
+
+    @property
+    def slot_width(self) -> int:
+        """Positions of a slot; those behind a query's tokens are never used."""
+        return 2
+
+    @property
+    def num_slots_asked(self) -> int:
+        """P, queries: of each one answer, unless a task says otherwise."""
+        return self.num_answers
 
     @property
     def slots(self) -> int:
@@ -63,7 +71,7 @@ class QueryTask(Task):
     def _check(self) -> QueryTask:
         check_counts(self, "vocab_size", "input_seq_len", "num_kv_pairs")
         self._check_own()
-        needed = self.context + self.slot_width * self.num_answers
+        needed = self.context + self.slot_width * self.num_slots_asked
         check_room(self, "input_seq_len", needed, "num_kv_pairs", self.need)
         # With the rule above, this gives every task enough keys and values.
         needed = self.input_seq_len + 1
@@ -84,7 +92,7 @@ class QueryTask(Task):
 
     def _draw_gaps(self, rng: Rng, rows: int) -> Array:
         """``[R, P]``: the slot of each query."""
-        return successive(rng, rows, self.num_answers, slot_probabilities(self.slots, self.power_a))
+        return successive(rng, rows, self.num_slots_asked, slot_probabilities(self.slots, self.power_a))
 
     def _fill(self, filler: Rng, tokens: Array, without: Array | None = None) -> None:
         """Give all positions what unused ones hold: no token of ``without`` ``[R, K]`` in its row."""

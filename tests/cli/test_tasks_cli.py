@@ -26,6 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "associative_recall": {"vocab_size": 64, "input_seq_len": 15, "num_kv_pairs": 4},
     "circuits": {"input_seq_len": 9},
     "k_hop": {"vocab_size": 64, "input_seq_len": 24, "num_kv_pairs": 4},
+    "multi_value_mqar": {"vocab_size": 64, "input_seq_len": 24, "num_kv_pairs": 3},
     "state_tracking": {"input_seq_len": 9, "group": "S3"},
     "distant_mqar": {"vocab_size": 64, "input_seq_len": 24, "num_kv_pairs": 2},
     "story_qa": {"vocab_size": 64, "input_seq_len": 24, "num_facts": 4},

@@ -14,6 +14,7 @@ from mqar_bench.tasks import (
     JRTConfig,
     KHopConfig,
     MQARConfig,
+    MultiValueMQARConfig,
     Segment,
     StackedConfig,
     StateTrackingConfig,
@@ -84,6 +85,12 @@ SETTINGS: dict[str, list[Task]] = {
         KHopConfig(vocab_size=65, num_examples=40, num_kv_pairs=16, num_queries=16, max_hops=15),
         KHopConfig(num_examples=40, num_kv_pairs=12, max_hops=3, num_cycles=3),
         KHopConfig(num_examples=40, input_seq_len=65, min_hops=4, max_hops=4, random_non_queries=False),
+    ],
+    "multi_value_mqar": [
+        MultiValueMQARConfig(vocab_size=5, num_examples=3, input_seq_len=4, num_kv_pairs=1, num_value_tokens=1),
+        MultiValueMQARConfig(vocab_size=81, num_examples=40, input_seq_len=80, num_kv_pairs=8, num_value_tokens=4),
+        MultiValueMQARConfig(num_examples=40, num_kv_pairs=5, num_value_tokens=3, alphabet=2),
+        MultiValueMQARConfig(num_examples=40, input_seq_len=65, random_non_queries=False),
     ],
     "state_tracking": [
         StateTrackingConfig(num_examples=3, input_seq_len=1, group="Z2"),

@@ -36,6 +36,7 @@ from mqar_bench.tasks import (
     JRTConfig,
     KHopConfig,
     MQARConfig,
+    MultiValueMQARConfig,
     Sampler,
     StackedConfig,
     StateTrackingConfig,
@@ -100,6 +101,14 @@ def hop_on(config: KHopConfig, row: list[int]) -> int:
     return node
 
 
+def next_of_the_value(config: MultiValueMQARConfig, row: list[int]) -> int:
+    width = config.num_value_tokens + 1
+    said = [row[i : i + width] for i in range(0, config.context, width)]
+    slot = row[config.context + (len(row) - 1 - config.context) // width * width :]
+    (following,) = [binding[len(slot)] for binding in said if binding[: len(slot)] == slot]
+    return following
+
+
 def multiply(config: StateTrackingConfig, row: list[int]) -> int:
     """One element after another, of permutations in their order as tuples."""
     answer, rest = 0, config.vocab_size
@@ -161,6 +170,7 @@ SOLVERS: dict[str, Any] = {
     "associative_recall": latest_pair,
     "circuits": count,
     "k_hop": hop_on,
+    "multi_value_mqar": next_of_the_value,
     "state_tracking": multiply,
     "distant_mqar": pair_of_the_beginning,
     "story_qa": place_in_the_story,
@@ -272,6 +282,7 @@ BITS = {
     "associative_recall": "a9361cbaaced67cc",
     "circuits": "7aff8825e699aee1",
     "k_hop": "23c468a97918864b",
+    "multi_value_mqar": "fbbd8eb9b950c303",
     "state_tracking": "4f11bef6317f24d7",
     "distant_mqar": "f062e96a4165b87f",
     "story_qa": "e31382cdc4fabd19",
@@ -283,6 +294,11 @@ def test_tasks_keep_their_bits(name: str) -> None:
     config = TASKS[name](num_examples=50)  # type: ignore[call-arg]
     bits = hashlib.sha256(b"".join(part.numpy().astype("<i4").tobytes() for part in arrays(config.build(123))))
     assert bits.hexdigest()[:16] == BITS.get(name)
+
+
+def test_with_one_token_a_value_it_is_mqar() -> None:
+    single = MultiValueMQARConfig(num_examples=500, num_value_tokens=1, num_kv_pairs=8).build(3)
+    assert same(single, MQARConfig(num_examples=500).build(3))
 
 
 @every_task

@@ -18,6 +18,8 @@ from mqar_bench.tasks import (
     ForgettingConfig,
     JRTConfig,
     KHopConfig,
+    MultiValueMQARConfig,
+    QueryTask,
     StackedConfig,
     StateTrackingConfig,
     Task,
@@ -34,7 +36,7 @@ def uniform(count: int) -> Floats:
     return np.full(count, 1 / count)
 
 
-def slots_by_place(config: ForgettingConfig | CompositionalConfig | JRTConfig, tokens: Ints, places: Ints) -> Ints:
+def slots_by_place(config: QueryTask, tokens: Ints, places: Ints) -> Ints:
     """[N, K]: the slot in which the key at each of the places of the context is queried; without filler."""
     queries = tokens[:, config.context :]
     columns = np.arange(0, config.slots * config.slot_width, config.slot_width)
@@ -63,6 +65,28 @@ def test_forgetting_examples() -> None:
         for slot, probability in law.items()
     }
     assert_law(count_choices(rows, list(outcomes)), np.array(list(outcomes.values())))
+
+
+@pytest.mark.parametrize("alphabet", [None, 2])
+def test_values_of_two_tokens(alphabet: int | None) -> None:
+    # Keys 1..7, tokens of values 8..15 or the first two of these, three slots of three positions.
+    config = MultiValueMQARConfig(
+        vocab_size=16,
+        num_examples=200_000,
+        input_seq_len=15,
+        num_kv_pairs=2,
+        alphabet=alphabet,
+        random_non_queries=False,
+    )
+    tokens = tokens_of(config, 3)
+    keys, values = tokens[:, [0, 3]], tokens[:, [1, 2, 4, 5]]
+    slots = slots_by_place(config, tokens, np.array([0, 3]))
+    first = 8
+    said = permutations(range(first, 16), 4) if alphabet is None else product(range(first, first + alphabet), repeat=4)
+    law = successive_law(slot_law(config.slots, 0.01), 2)
+    assert_law(count_choices(slots, list(law)), np.array(list(law.values())))
+    assert_law(count_choices(keys, list(permutations(range(1, 8), 2))), uniform(42))
+    assert_law(count_choices(values, outcomes := list(said)), uniform(len(outcomes)))
 
 
 def test_stacked_examples() -> None:
