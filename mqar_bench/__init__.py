@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 # Waiting OpenMP threads that spin slow training several times over on few cores; read once, when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Large tensors are given back to the system and taken from it anew all the time; in huge pages that costs less. glibc
+# reads it as a process starts: this is for those that Ray starts.
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
 _HOMES = {
     "Budget": "mqar_bench.launching",

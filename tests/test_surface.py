@@ -142,3 +142,14 @@ def test_a_figure_is_given_and_saved_when_asked(tmp_path, monkeypatch):
     paths = drawing.save("figures")
     assert [str(path) for path in paths] == [f"figures/capacity.{kind}" for kind in ("pdf", "png", "csv")]
     assert len(pd.read_csv(paths[2])) == len(drawing.table)
+
+
+@pytest.mark.parametrize("name, value", [("OMP_WAIT_POLICY", "passive"), ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")])
+def test_what_is_started_takes_memory_and_waits_well_unless_told_otherwise(name, value, monkeypatch):
+    ask = f"import mqar_bench, os; print(os.environ[{name!r}])"
+    for given, found in ((None, value), ("mine", "mine")):
+        monkeypatch.delenv(name, raising=False)
+        if given:
+            monkeypatch.setenv(name, given)
+        done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{found}\n"
