@@ -7,14 +7,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mixers.base import SequenceMixer, State, init_linear
+from mixers.base import RecurrentMixer, State, init_linear
 from mixers.checks import MAX_TAPS, check_size
 from mixers.ops.causal_conv import causal_conv
 from mixers.registry import register
 
 
 @register("short_conv")
-class ShortConvolution(SequenceMixer):
+class ShortConvolution(RecurrentMixer):
     """Gated short convolution: ``y = conv(x) * (W x + b) + x``, depthwise and causal.
 
     Note that the residual is inside the mixer. Parameters are named and shaped as in Zoology's BaseConv
@@ -47,18 +47,16 @@ class ShortConvolution(SequenceMixer):
     def _conv(self) -> nn.Conv1d:
         return cast(nn.Conv1d, self.conv["conv"])
 
-    def forward(self, x: Tensor) -> Tensor:
-        conv = self._conv()
-        return self._gate(causal_conv(x, conv.weight[:, 0], conv.bias), x)
+    def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        conv, T, before = self._conv(), x.shape[1], self.kernel_size - 1
+        inputs = None if state is None else state["inputs"]
+        y = self._gate(causal_conv(x, conv.weight[:, 0], conv.bias, inputs), x)
+        if before > T:
+            x = nn.functional.pad(x, (0, 0, before, 0)) if inputs is None else torch.cat([inputs, x], 1)
+        return y, {"inputs": x[:, x.shape[1] - before :]}
 
     def init_state(self, batch: int) -> State:
         return {"inputs": self._zeros(batch, self.kernel_size - 1, self.d_model)}
-
-    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
-        window = torch.cat([state["inputs"], x_t.unsqueeze(1)], 1)  # [B, kernel_size, d_model]
-        conv = self._conv()
-        y = causal_conv(x_t.unsqueeze(1), conv.weight[:, 0], conv.bias, state["inputs"])
-        return self._gate(y.squeeze(1), x_t), {"inputs": window[:, 1:]}
 
     def state_size(self, sequence_length: int) -> int:
         return self.d_model * (self.kernel_size - 1)
