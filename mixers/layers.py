@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.checks import MAX_TAPS, check_size
-from mixers.ops.causal_conv import causal_conv
+from mixers.ops.causal_conv import causal_conv, last_inputs
 from mixers.ops.norm import rms_norm
 
 
@@ -53,11 +53,8 @@ class CausalConv1d(nn.Conv1d):
 
     def mix(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """``[B, T, C]`` after the inputs in ``state`` (None: none yet) to the outputs and the last inputs."""
-        T, before = x.shape[1], self.state_length
         y = causal_conv(x, self.weight[:, 0], self.bias, state)
-        if before > T:
-            x = F.pad(x, (0, 0, before, 0)) if state is None else torch.cat([state, x], 1)
-        return F.silu(y) if self.activation == "silu" else y, x[:, x.shape[1] - before :]
+        return F.silu(y) if self.activation == "silu" else y, last_inputs(x, state, self.state_length)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mix(x, None)[0]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from mixers.base import RecurrentMixer, State, init_linear
 from mixers.checks import MAX_TAPS, check_size
-from mixers.ops.causal_conv import causal_conv
+from mixers.ops.causal_conv import causal_conv, last_inputs
 from mixers.registry import register
 
 
@@ -48,12 +47,9 @@ class ShortConvolution(RecurrentMixer):
         return cast(nn.Conv1d, self.conv["conv"])
 
     def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        conv, T, before = self._conv(), x.shape[1], self.kernel_size - 1
-        inputs = None if state is None else state["inputs"]
-        y = self._gate(causal_conv(x, conv.weight[:, 0], conv.bias, inputs), x)
-        if before > T:
-            x = nn.functional.pad(x, (0, 0, before, 0)) if inputs is None else torch.cat([inputs, x], 1)
-        return y, {"inputs": x[:, x.shape[1] - before :]}
+        conv, before = self._conv(), None if state is None else state["inputs"]
+        y = self._gate(causal_conv(x, conv.weight[:, 0], conv.bias, before), x)
+        return y, {"inputs": last_inputs(x, before, self.kernel_size - 1)}
 
     def init_state(self, batch: int) -> State:
         return {"inputs": self._zeros(batch, self.kernel_size - 1, self.d_model)}

@@ -30,6 +30,14 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, before: T
     return causal_conv_torch(x, weight, bias, before)
 
 
+def last_inputs(x: Tensor, before: Tensor | None, count: int) -> Tensor:
+    """What a convolution that goes on after x needs of it: its last ``count`` inputs, ``[B, count, C]``, with those of
+    ``before`` (default zeros; as many) where x is shorter."""
+    if count > x.shape[1]:
+        x = F.pad(x, (0, 0, count, 0)) if before is None else torch.cat([before, x], 1)
+    return x[:, x.shape[1] - count :]
+
+
 def causal_conv_torch(x: Tensor, weight: Tensor, bias: Tensor | None, before: Tensor | None) -> Tensor:
     """See ``causal_conv``, in PyTorch."""
     T, taps = x.shape[1], weight.shape[1]
