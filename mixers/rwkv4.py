@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import EngineChoice, RecurrentMixer, State
 from mixers.checks import check_size
 from mixers.ops import scan
+from mixers.ops.causal_conv import prepend
 from mixers.ops.wkv import nothing_yet, wkv
 from mixers.registry import register
 
@@ -61,7 +61,7 @@ class RWKV4(RecurrentMixer):
         self.output = nn.Linear(d_model, d_model, bias=False)
 
     def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        before = F.pad(x[:, :-1], (0, 0, 1, 0)) if state is None else torch.cat([state["x"].unsqueeze(1), x[:, :-1]], 1)
+        before = prepend(x[:, :-1], None if state is None else state["x"].unsqueeze(1), 1)
         k, v, r = (
             project(torch.lerp(before, x, share))
             for project, share in (

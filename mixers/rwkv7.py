@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixers.base import EngineChoice, RecurrentMixer, State
 from mixers.checks import check_size
+from mixers.ops.causal_conv import prepend
 from mixers.ops.norm import l2_norm
 from mixers.ops.recurrence import engine_for, recurrence
 from mixers.registry import register
@@ -110,7 +110,7 @@ class RWKV7(RecurrentMixer):
         nn.init.uniform_(self.o_proj.weight, -bound, bound)
 
     def mix(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        before = F.pad(x[:, :-1], (0, 0, 1, 0)) if state is None else torch.cat([state["x"].unsqueeze(1), x[:, :-1]], 1)
+        before = prepend(x[:, :-1], None if state is None else state["x"].unsqueeze(1), 1)
         shift = before - x
         x_r, x_w, x_k, x_v, x_a, x_g = (torch.addcmul(x, shift, self.get_parameter(f"x_{name}")) for name in SHIFTED)
         heads = (self.num_heads, self.head_dim)

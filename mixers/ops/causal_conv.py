@@ -34,14 +34,19 @@ def last_inputs(x: Tensor, before: Tensor | None, count: int) -> Tensor:
     """What a convolution that goes on after x needs of it: its last ``count`` inputs, ``[B, count, C]``, with those of
     ``before`` (default zeros; as many) where x is shorter."""
     if count > x.shape[1]:
-        x = F.pad(x, (0, 0, count, 0)) if before is None else torch.cat([before, x], 1)
+        x = prepend(x, before, count)
     return x[:, x.shape[1] - count :]
+
+
+def prepend(x: Tensor, before: Tensor | None, count: int) -> Tensor:
+    """``[B, T, C]`` with the ``count`` inputs before it, ``[B, count, C]`` (default zeros): ``[B, count + T, C]``."""
+    return F.pad(x, (0, 0, count, 0)) if before is None else torch.cat([before, x], 1)
 
 
 def causal_conv_torch(x: Tensor, weight: Tensor, bias: Tensor | None, before: Tensor | None) -> Tensor:
     """See ``causal_conv``, in PyTorch."""
     T, taps = x.shape[1], weight.shape[1]
-    padded = F.pad(x, (0, 0, taps - 1, 0)) if before is None else torch.cat([before, x], 1)
+    padded = prepend(x, before, taps - 1)
     y = bias
     for tap in range(taps):
         window = padded[:, tap : tap + T]
