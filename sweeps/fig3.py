@@ -194,7 +194,7 @@ def demo() -> list[RunConfig]:
 
 
 def laptop() -> list[RunConfig]:
-    """Every architecture at several state sizes; on two CPU cores half an hour to screen rates, 20 minutes a seed.
+    """Every architecture at several state sizes; on two CPU cores two hours to screen rates, 45 minutes a seed.
 
     By rank in state size, so that an interrupted sweep has the smallest models of all architectures first.
     """
