@@ -45,6 +45,11 @@ def test_the_evidence_has_the_best_of_ours_with_at_most_as_much_state():
     assert claim.evidence == "1,200 elements: 0.700 against 0.500, +0.200 (+0.198 to +0.202)"
 
 
+def test_between_two_of_ours_the_seeds_are_interpolated():
+    (claim,) = above_at_equal_state(points(ramnet={100: 0.5, 400: 0.7}, other={200: 0.55}))
+    assert claim.answer == "yes" and claim.evidence.startswith("200 elements: 0.600 against 0.550")
+
+
 def test_seeds_decide():
     """The same means: told apart by close seeds, and not by ones that lie far apart, or by a single one."""
     table = points(ramnet={90: 0.7}, other={100: 0.6})

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from mqar_bench.analysis.report.measure import Duel, duel, measure_of
+from mqar_bench.analysis.report.standing import held
 
 #: How far above guessing an accuracy may be and still be at chance.
 NEAR_CHANCE = 0.01
@@ -33,20 +34,19 @@ class Claim(NamedTuple):
 def above_at_equal_state(points: pd.DataFrame, ours: str = "ramnet") -> list[Claim]:
     """For each other architecture of fig3's table: does ours recall more with no more state?
 
-    At each of its points the best of ours with at most as much state is taken; points below our smallest are passed
-    over. yes: at all of them. in part: at some. no: at none, and less at some, or equal at all.
+    At each of its points ours is what RAM-Net holds (``standing.held``) with at most as much state; points below our
+    smallest are passed over. yes: at all of them. in part: at some. no: at none, and less at some, or equal at all.
     """
-    mine = points[points["mixer"] == ours]
+    mine, measure = points[points["mixer"] == ours], measure_of(points)
     claims = []
     for mixer, theirs in points[points["mixer"] != ours].groupby("mixer"):
         text = f"RAM-Net is above {mixer} at equal state size"
         sizes, duels = [], []
         for row in theirs.sort_values("state_size").to_dict("records"):
-            within = mine[mine["state_size"] <= row["state_size"]]
-            if len(within):
-                best = within.sort_values(measure_of(points).column).iloc[-1].to_dict()
+            found = held(mine, int(row["state_size"]), measure)
+            if found is not None:
                 sizes.append(int(row["state_size"]))
-                duels.append(duel(best, row, measure_of(points)))
+                duels.append(duel(found.row, row, measure))
         if not duels:
             claims.append(Claim(text, "not tested", "no point of RAM-Net has as little state", str(mixer)))
             continue

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mqar_bench.analysis.report.claims import Claim
 from mqar_bench.analysis.report.measure import Measure, duel
+from mqar_bench.analysis.report.standing import held, place, standings
 from mqar_bench.records.capacity import UNBOUNDED
 
 _CAPACITY = Measure("capacity")
@@ -46,26 +47,24 @@ def _best(mine: pd.DataFrame, others: pd.DataFrame) -> str:
     """Ours against the best of the others with no more state, at each of our sizes."""
     parts = []
     for row in mine.sort_values("state_size").to_dict("records"):
-        within = others[others["state_size"] <= row["state_size"]]
-        if len(within):
-            rival = within.sort_values("capacity").iloc[-1].to_dict()
-            parts.append(f"with {row['state_size']:,}: {duel(row, rival, _CAPACITY).text} ({rival['mixer']})")
+        rival = place(row, standings(row, others, _CAPACITY), _CAPACITY).best
+        if rival is not None:
+            parts.append(f"with {row['state_size']:,}: {rival.duel.text} ({rival.mixer})")
     return f"RAM-Net against the best of bounded and no more state: {'; '.join(parts)}." if parts else ""
 
 
 def _not_better(mine: pd.DataFrame, others: pd.DataFrame) -> str:
-    """Points of others that hold more than the best of ours with at most as much state."""
+    """Points of others that hold more than ours does with at most as much state."""
     parts = []
     for row in others.sort_values("state_size").to_dict("records"):
-        within = mine[mine["state_size"] <= row["state_size"]]
-        if len(within):
-            best = within.sort_values("capacity").iloc[-1].to_dict()
-            found = duel(row, best, _CAPACITY)
+        best = held(mine, row["state_size"], _CAPACITY)
+        if best is not None:
+            found = duel(row, best.row, _CAPACITY)
             if found.verdict == "above":
                 parts.append(f"{row['mixer']} with {row['state_size']:,}: {found.text}")
     if parts:
-        return f"Better than RAM-Net of no more state: {'; '.join(parts)}."
-    return "No other architecture of bounded state is told apart above a RAM-Net of no more state."
+        return f"Better than RAM-Net of as much state: {'; '.join(parts)}."
+    return "No other architecture of bounded state is told apart above RAM-Net of as much state."
 
 
 def _spent(points: pd.DataFrame) -> str:

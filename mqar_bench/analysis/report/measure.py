@@ -69,7 +69,7 @@ def measure_of(points: pd.DataFrame) -> Measure:
 
 
 def duel(ours: Mapping[Any, Any], theirs: Mapping[Any, Any], measure: Measure) -> Duel:
-    """Two rows of a figure's table. Two bounds on the same side are not told apart."""
+    """Two rows of a figure's table. What a bound leaves open is not told apart."""
     mine, others = measure.seeds(ours), measure.seeds(theirs)
     found = compare(mine, others, measure.margin)
     seeds = min(len(mine), len(others))
@@ -81,6 +81,15 @@ def duel(ours: Mapping[Any, Any], theirs: Mapping[Any, Any], measure: Measure) -
         text += f", {found.difference:+.3f}"
         reach = f"{found.low:+.3f} to {found.high:+.3f}" if seeds > 1 else ""
     text += f" ({reach})" if reach else " (one seed)"
-    if measure.unit and ours["censored"] == theirs["censored"] != "":
-        return Duel("not told apart", text, "not told apart: both at the end of what was tested", found)
+    if measure.unit and _is_open(found.verdict, ours["censored"], theirs["censored"]):
+        same = ours["censored"] == theirs["censored"]
+        which = "both at the end of what was tested" if same else "at the end of what was tested"
+        return Duel("not told apart", text, f"not told apart: {which}", found)
     return Duel(found.verdict, text, f"not told apart by {seeds} seed{'' if seeds == 1 else 's'}", found)
+
+
+def _is_open(verdict: str, ours: str, theirs: str) -> bool:
+    """Whether bounds (``above``: at least so much, ``below``: at most, ``both``) could turn the verdict."""
+    less = ours in ("below", "both") or theirs in ("above", "both")  # ours may be so, against theirs
+    more = ours in ("above", "both") or theirs in ("below", "both")
+    return {"above": less, "below": more}.get(verdict, less or more)

@@ -11,15 +11,26 @@ import pandas as pd
 from mqar_bench.analysis.report.measure import Duel, Measure, duel
 from mqar_bench.records.capacity import UNBOUNDED
 
+#: What an architecture is compared by: a model of ``equal`` state; two of them ``between`` which that lies,
+#: interpolated; the best of those with ``less``; or, where it has none so small, its smallest, with ``more``.
+Basis = Literal["equal", "between", "less", "more"]
+
+
+class Held(NamedTuple):
+    """What an architecture holds with so much state: by what, the states of its models that say so, and a row with
+    ``state_size`` and the columns of a measure."""
+
+    basis: Basis
+    states: tuple[int, ...]
+    row: Mapping[Any, Any]
+
 
 class Standing(NamedTuple):
     """One model against an architecture.
 
     Args:
         mixer: the architecture.
-        basis: what it is compared by: a model of theirs of ``equal`` state; two of them ``between`` which ours lies,
-            interpolated; the best of those with ``less`` state; or, where it has none so small, its smallest, with
-            ``more``.
+        basis: what it is compared by.
         states: elements of state of that model or those two.
         value: their capacity or accuracy there.
         censored: ``above``, ``below`` or ``both`` where that is a bound.
@@ -29,7 +40,7 @@ class Standing(NamedTuple):
     """
 
     mixer: str
-    basis: Literal["equal", "between", "less", "more"]
+    basis: Basis
     states: tuple[int, ...]
     value: float
     censored: str
@@ -48,9 +59,7 @@ class Place(NamedTuple):
 def standings(ours: Mapping[Any, Any], points: pd.DataFrame, measure: Measure) -> list[Standing]:
     """One model of ours against each architecture of bounded state, the highest first.
 
-    Theirs is what the architecture holds with no more state than ours: the best of its models with at most as much, or,
-    where that is higher, between the two whose states ours lies between, linear in the logarithm of the state, seed by
-    seed (of capacities their logarithms).
+    Theirs is what the architecture holds (``held``) with no more state than ours.
 
     Args:
         ours: a row with ``state_size`` and the columns of ``measure``.
@@ -70,38 +79,39 @@ def place(ours: Mapping[Any, Any], standing: Sequence[Standing], measure: Measur
     return Place(1 + higher, 1 + len(tested), max(within, key=lambda each: each.value, default=None))
 
 
-def _stand(ours: Mapping[Any, Any], mixer: str, points: pd.DataFrame, measure: Measure) -> Standing:
-    size, rows = int(ours["state_size"]), points.sort_values("state_size").to_dict("records")
+def held(points: pd.DataFrame, size: int, measure: Measure) -> Held | None:
+    """What an architecture holds with at most ``size`` elements of state; None where all of its models have more.
+
+    That is the best of its models with no more, or, where that is higher, between the two whose states ``size`` lies
+    between, linear in the logarithm of the state, seed by seed (of capacities their logarithms).
+
+    Args:
+        points: rows of fig3's table, of one architecture.
+        size: elements of state.
+        measure: capacity or accuracy.
+    """
+    rows = points.sort_values("state_size").to_dict("records")
     below = [row for row in rows if row["state_size"] <= size]
     above = [row for row in rows if row["state_size"] > size]
     if not below:
-        found = duel(ours, above[0], measure)
-        verdict = "above" if found.verdict == "above" else "not tested"
-        return _standing(mixer, "more", above[:1], above[0], verdict, found, measure)
+        return None
     best = max(below, key=lambda row: row[measure.column])
     if above and below[-1]["state_size"] < size:
         middle = _interpolate(below[-1], above[0], size, measure)
         if middle[measure.column] > best[measure.column]:
-            found = duel(ours, middle, measure)
-            verdict = "not told apart" if _is_open(found.verdict, middle) else found.verdict
-            return _standing(mixer, "between", [below[-1], above[0]], middle, verdict, found, measure)
-    found = duel(ours, best, measure)
-    basis: Literal["equal", "less"] = "equal" if best["state_size"] == size else "less"
-    return _standing(mixer, basis, [best], best, found.verdict, found, measure)
+            return Held("between", (int(below[-1]["state_size"]), int(above[0]["state_size"])), middle)
+    return Held("equal" if best["state_size"] == size else "less", (int(best["state_size"]),), best)
 
 
-def _standing(
-    mixer: str,
-    basis: Literal["equal", "between", "less", "more"],
-    rows: Sequence[Mapping[Any, Any]],
-    theirs: Mapping[Any, Any],
-    verdict: str,
-    found: Duel,
-    measure: Measure,
-) -> Standing:
-    states = tuple(int(row["state_size"]) for row in rows)
-    censored = str(theirs["censored"]) if measure.column == "capacity" else ""
-    return Standing(mixer, basis, states, float(theirs[measure.column]), censored, verdict, found)
+def _stand(ours: Mapping[Any, Any], mixer: str, points: pd.DataFrame, measure: Measure) -> Standing:
+    theirs = held(points, int(ours["state_size"]), measure)
+    if theirs is None:
+        smallest = points.sort_values("state_size").iloc[0].to_dict()
+        theirs = Held("more", (int(smallest["state_size"]),), smallest)
+    found = duel(ours, theirs.row, measure)
+    verdict = "not tested" if theirs.basis == "more" and found.verdict != "above" else found.verdict
+    censored = str(theirs.row["censored"]) if measure.column == "capacity" else ""
+    return Standing(mixer, theirs.basis, theirs.states, float(theirs.row[measure.column]), censored, verdict, found)
 
 
 def _interpolate(low: Mapping[Any, Any], high: Mapping[Any, Any], size: int, measure: Measure) -> dict[str, Any]:
@@ -116,9 +126,3 @@ def _interpolate(low: Mapping[Any, Any], high: Mapping[Any, Any], size: int, mea
         row["censored"] = sides.pop() if len(sides) == 1 else "both" if sides else ""
         mean, values = 2**mean, [2**value for value in values]
     return row | {measure.column: mean, f"{measure.column}_seeds": " ".join(f"{value:.6g}" for value in values)}
-
-
-def _is_open(verdict: str, theirs: Mapping[Any, Any]) -> bool:
-    """Whether what is interpolated from a bound could lie on the other side of ours."""
-    side = theirs.get("censored", "")
-    return side == "both" or (side == "below" and verdict != "above") or (side == "above" and verdict != "below")
