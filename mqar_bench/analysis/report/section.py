@@ -31,8 +31,10 @@ other seeds (`sweep --select`); test settings are scored once, when training is 
 its test settings were scored every epoch, they also chose the rate, as in Zoology. Points are means over seeds with
 bootstrap intervals, which of five seeds cover about 0.85 of the time instead of 0.95. Answers are decided by the seeds:
 above or below where Welch's interval of the difference leaves out 0, equal where two one-sided tests put it within a
-tenth of a capacity or 0.02 of accuracy, else not told apart. A model is not converged whose validation accuracy gained
-more than 0.02 in the last fifth of its training.
+tenth of a capacity or 0.02 of accuracy, else not told apart, as is what a bound leaves open. At equal state an
+architecture has what the best of its models with no more holds, or, where that is more, what lies between the two next
+to that state, linear in its logarithm, seed by seed. A model is not converged whose validation accuracy gained more
+than 0.02 in the last fifth of its training.
 
 Scales below `paper` train with a small vocabulary, on few pairs first, for one or two thousand steps: so short, mixers
 that begin as an average of the past (linear attention, RAM-Net) have an advantage over gates. Longer test sequences
