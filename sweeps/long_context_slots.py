@@ -47,7 +47,12 @@ def without_filler(scale: str) -> DataConfig:
     data = long_context.make_data(scale)
     short = {}
     for part in ("train", "validation"):
-        tasks = getattr(data, part)
-        every = {"num_examples": sum(task.num_examples for task in tasks)}
-        short[part] = tuple(task.at_length(task.least_length).model_copy(update=every) for task in tasks[:1])
+        examples: dict[int, int] = {}
+        for task in (tasks := getattr(data, part)):
+            examples[task.num_kv_pairs] = examples.get(task.num_kv_pairs, 0) + task.num_examples
+        short[part] = tuple(
+            task.at_length(task.least_length).model_copy(update={"num_examples": examples.pop(task.num_kv_pairs)})
+            for task in tasks
+            if task.num_kv_pairs in examples
+        )
     return data.model_copy(update=short)

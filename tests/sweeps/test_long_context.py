@@ -1,6 +1,7 @@
 """The sweeps of long contexts: what they train, and that they do."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,16 @@ def test_segments_are_pairs_and_their_stages_armts():
 def test_without_filler_training_has_as_many_steps_on_nothing_but_pairs():
     configs = sweeps.load("long_context_slots", "laptop")
     with_filler, without = configs[0], configs[len(configs) // 2]
-    assert [max(task.input_seq_len for task in c.data.train) for c in (with_filler, without)] == [1024, 16]
+    assert max(task.input_seq_len for task in with_filler.data.train) == 1024
+    assert all(task.input_seq_len == task.least_length for task in without.data.train + without.data.validation)
     assert with_filler.model == without.model and with_filler.data.test == without.data.test
-    examples = [sum(task.num_examples for task in c.data.train) for c in (with_filler, without)]
-    assert examples[0] == examples[1] and all(n % with_filler.train.batch_size == 0 for n in examples)
+    for part in ("train", "validation"):
+        of_pairs = [Counter(), Counter()]
+        for examples, config in zip(of_pairs, (with_filler, without), strict=True):
+            for task in getattr(config.data, part):
+                examples[task.num_kv_pairs] += task.num_examples
+        assert of_pairs[0] == of_pairs[1] != {}
+    assert all(task.num_examples % with_filler.train.batch_size == 0 for task in without.data.train)
 
 
 def test_the_readme_trains_a_ramnet_and_reads_it():
