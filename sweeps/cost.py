@@ -1,6 +1,7 @@
 """What a training step costs: fig3's models for so few steps that all of it fits into quiet minutes.
 
-Speeds are of runs that had a machine to themselves: train with ``--jobs 1`` and nothing beside it.
+Speeds are of runs that had a machine to themselves: train with ``--executor inline --cpus-per-run 1``, and nothing
+beside it. With Ray, which is still busy starting, the first of these short runs come out up to four times slower.
 """
 
 from __future__ import annotations
