@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from mqar_bench.config import DataConfig, MixerSpec, RunConfig
+from mqar_bench.tasks import DistantMQARConfig
 from sweeps import long_context
 from sweeps.protocols import CONV, two_layers
 
@@ -47,12 +48,10 @@ def without_filler(scale: str) -> DataConfig:
     data = long_context.make_data(scale)
     short = {}
     for part in ("train", "validation"):
-        examples: dict[int, int] = {}
-        for task in (tasks := getattr(data, part)):
-            examples[task.num_kv_pairs] = examples.get(task.num_kv_pairs, 0) + task.num_examples
-        short[part] = tuple(
-            task.at_length(task.least_length).model_copy(update={"num_examples": examples.pop(task.num_kv_pairs)})
-            for task in tasks
-            if task.num_kv_pairs in examples
-        )
+        by_pairs: dict[int, DistantMQARConfig] = {}
+        for task in getattr(data, part):
+            before = by_pairs.get(task.num_kv_pairs)
+            every = {"num_examples": task.num_examples + (before.num_examples if before else 0)}
+            by_pairs[task.num_kv_pairs] = task.at_length(task.least_length).model_copy(update=every)
+        short[part] = tuple(by_pairs.values())
     return data.model_copy(update=short)

@@ -34,7 +34,7 @@ class Standing(NamedTuple):
         states: elements of state of that model or those two.
         value: their capacity or accuracy there.
         censored: ``above``, ``below`` or ``both`` where that is a bound.
-        verdict: ours is ``above``, ``below``, ``equal`` or ``not told apart``, as ``statistics.compare`` has it; or
+        verdict: ours is ``above``, ``below``, ``equal`` or ``not told apart``, as ``duel`` has it; or
             ``not tested``: theirs have more state, and ours is not above even so.
         duel: the numbers.
     """
