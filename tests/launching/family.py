@@ -5,12 +5,14 @@ import signal
 import time
 from pathlib import Path
 
+from mqar_bench.basics.machine.processes import processes
+
 CAN_WATCH = Path("/proc/self/stat").exists()
 
 
 def descendants(pid):
     """Processes started by this one, by those, and so on."""
-    parents = {other: int(fields[1]) for other, fields in _stats()}
+    parents = {other: int(fields[1]) for other, fields in processes()}
     found = {pid}
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
@@ -19,16 +21,16 @@ def descendants(pid):
 
 def session(leader):
     """Processes of a session, whoever their parents are by now; its leader was started with ``start_new_session``."""
-    return {pid for pid, fields in _stats() if int(fields[3]) == leader and fields[0] != "Z"}
+    return {pid for pid, fields in processes() if int(fields[3]) == leader and fields[0] != "Z"}
 
 
 def sessions(pids):
     """The sessions that these processes are in, by their leaders."""
-    return {int(fields[3]) for pid, fields in _stats() if pid in pids}
+    return {int(fields[3]) for pid, fields in processes() if pid in pids}
 
 
 def is_running(pid):
-    return any(fields[0] != "Z" for other, fields in _stats(pid) if other == pid)
+    return any(fields[0] != "Z" for other, fields in processes() if other == pid)
 
 
 def command(pid):
@@ -82,13 +84,4 @@ def kill(pids):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
-            continue
-
-
-def _stats(pid="[0-9]*"):
-    """Each process with its fields from the state on."""
-    for stat in Path("/proc").glob(f"{pid}/stat"):
-        try:
-            yield int(stat.parent.name), stat.read_text().rpartition(")")[2].split()
-        except OSError:
             continue

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,13 +55,17 @@ def run_bounded(command: Sequence[str], seconds: float, environment: dict[str, s
 
 def session(leader: int) -> list[int]:
     """The live processes of a session by its leader's id, also those whose parent is gone; none without /proc."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            state, _, _, its_session = path.read_text().rpartition(")")[2].split()[:4]  # the name may hold anything
-            if int(its_session) == leader and state != "Z":
-                found.append(int(path.parent.name))
-    return found
+    return [pid for pid, fields in processes() if int(fields[3]) == leader and fields[0] != "Z"]
+
+
+def processes() -> Iterator[tuple[int, list[str]]]:
+    """Each process's id with the fields of its /proc/ID/stat from the state on; none without /proc."""
+    # not a glob, which fails where a process ends while it looks
+    for name in os.listdir("/proc") if SEES_SESSIONS else []:
+        if name.isdecimal():
+            with contextlib.suppress(OSError):
+                text = Path("/proc", name, "stat").read_text(errors="replace")
+                yield int(name), text.rpartition(")")[2].split()  # the name before it may hold anything
 
 
 def kill_session(process: subprocess.Popen) -> None:
