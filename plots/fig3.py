@@ -69,7 +69,7 @@ def figure(points: pd.DataFrame, size: str = "state_size", columns: int = 1, our
         main, *top = axes[:, 0]
         for place, line in enumerate(lines):
             those = line.of(points).sort_values(size)
-            look = line.look | {"zorder": 3 - place / len(lines)}  # the first of the legend lies on top
+            look = line.along(size) | {"zorder": 3 - place / len(lines)}  # the first of the legend lies on top
             draw_line(main, those[size], those, label=line.label, **look)
             mark_unconverged(main, those[size], those["accuracy"], those["converged"])
             if line.stands_out:

@@ -64,7 +64,7 @@ _STYLES = {
     "based": Style("Based", "#4477AA", "+"),
     "gsa": Style("GSA", "#77AADD", "$\\heartsuit$"),
     "sparse_delta_memory": Style("Sparse Delta Memory", "#EE3377", "$\\clubsuit$"),
-    "raven": Style("Raven", "#CC3311", "$\\spadesuit$"),
+    "raven": Style("Raven", "#8C564B", "$\\spadesuit$"),
     "ttt_linear": Style("TTT-Linear", "#44AA99", "8"),
     "ttt_mlp": Style("TTT-MLP", "#225555", "8"),
     "sparse_attention": Style("Sparse attention", "#555555", "$\\diamondsuit$"),

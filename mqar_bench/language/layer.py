@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from mixers.base import State
 from mixers.layers import RMSNorm
 from mqar_bench.basics.errors import UsageError
 from mqar_bench.language.config import RecallConfig
-from mqar_bench.training.model import add_up, auxiliary_losses
+from mqar_bench.training.model import add_up, auxiliary_losses, find_prefill
 from mqar_bench.training.state_mixers import SwiGLU
 
 
@@ -108,6 +108,9 @@ class RecallLayer(GradientCheckpointingLayer):
         if state is not None and x.shape[1] == 1:
             y, state = mixer.step(x[:, 0], state)
             return y.unsqueeze(1), state
-        if not hasattr(mixer, "prefill"):
-            raise UsageError(f"mixer {self.config.mixer(self.layer_idx).name!r} has no prefill: give use_cache=False")
-        return cast(tuple[Tensor, State], mixer.prefill(x, state))
+        try:
+            prefill = find_prefill(mixer)
+        except TypeError:
+            name = self.config.mixer(self.layer_idx).name
+            raise UsageError(f"mixer {name!r} has no prefill, nor step and init_state: give use_cache=False") from None
+        return prefill(x, state)

@@ -1,4 +1,4 @@
-"""A mixer as users write them: no state, and a constructor that looks into its tensors."""
+"""Mixers as users write them: without a state, or with `step` alone; a constructor that looks into its tensors."""
 
 import torch
 from torch import nn
@@ -19,3 +19,14 @@ class Mean(nn.Module):
 
     def state_size(self, sequence_length):
         return len(self.weight)
+
+
+class RunningMean(Mean):
+    """The same, which carries a state, a token at a time alone."""
+
+    def init_state(self, batch):
+        return {"sum": self.weight.new_zeros(batch, len(self.weight)), "count": self.weight.new_zeros(batch)}
+
+    def step(self, x_t, state):
+        state = {"sum": state["sum"] + x_t, "count": state["count"] + 1}
+        return state["sum"] / state["count"][:, None] * self.weight + self.offset, state

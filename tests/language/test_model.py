@@ -259,7 +259,7 @@ def test_padding_under_autocast_and_a_batch_of_nothing_but_padding(model):
 
 def test_a_mixer_from_elsewhere_that_looks_into_its_tensors(tmp_path):
     model = make([{"name": "tests.language.own.Mean", "options": {"scale": 3.0}}])
-    with pytest.raises(UsageError, match="^mixer 'tests.language.own.Mean' has no prefill: give use_cache=False$"):
+    with pytest.raises(UsageError, match="^mixer 'tests.language.own.Mean' has no prefill, nor step and init"):
         model(tokens())
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
@@ -269,6 +269,15 @@ def test_a_mixer_from_elsewhere_that_looks_into_its_tensors(tmp_path):
     assert loaded.generate(tokens(), max_new_tokens=2, **asks).shape == (3, 8)
     assert model.resize_token_embeddings(31).weight.shape == (31, 8)
     assert logits(model, tokens(), use_cache=False).shape == (3, 6, 31)
+
+
+def test_a_mixer_from_elsewhere_that_only_steps():
+    model = make([{"name": "tests.language.own.RunningMean", "options": {"scale": 3.0}}]).double()
+    whole = logits(model, tokens(), attention_mask=MASK, use_cache=False)
+    torch.testing.assert_close(logits(model, tokens(), attention_mask=MASK, use_cache=True), whole)
+    asks = {"attention_mask": MASK, "max_new_tokens": 4, "do_sample": False}
+    cached, anew = (model.generate(tokens(), use_cache=use, **asks) for use in (True, False))
+    assert torch.equal(cached, anew)
 
 
 def test_transformers_loads_only_where_it_is_asked_for():
