@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mqar_bench.analysis.report.measure import Measure, measure_of
+from mqar_bench.analysis.report.measure import Measure, loose_ends, measure_of
 from mqar_bench.analysis.report.standing import Place, Standing, place, standings
 from mqar_bench.basics.console import fold, make_console, print_table
 from mqar_bench.cli.output import print_json
@@ -180,10 +180,8 @@ def _difference(ours: Mapping[str, Any], theirs: Standing, measure: Measure) -> 
 
 def _bound(ours: str, theirs: str) -> str:
     """What a ratio is, of capacities that may be bounds: at most, at least, or neither can be said."""
-    most, least = ours == "below" or theirs == "above", ours == "above" or theirs == "below"
-    if "both" in (ours, theirs) or (most and least):
-        return "~ "
-    return "< " if most else "> " if least else ""
+    less, more = loose_ends(ours, theirs)
+    return "~ " if less and more else "< " if less else "> " if more else ""
 
 
 def _with_interval(text: str, low: float, high: float, form: str) -> str:

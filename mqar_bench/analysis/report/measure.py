@@ -81,15 +81,21 @@ def duel(ours: Mapping[Any, Any], theirs: Mapping[Any, Any], measure: Measure) -
         text += f", {found.difference:+.3f}"
         reach = f"{found.low:+.3f} to {found.high:+.3f}" if seeds > 1 else ""
     text += f" ({reach})" if reach else " (one seed)"
-    if measure.unit and _is_open(found.verdict, ours["censored"], theirs["censored"]):
+    less, more = loose_ends(ours["censored"], theirs["censored"]) if measure.unit else (False, False)
+    if {"above": less, "below": more}.get(found.verdict, less or more):  # the bounds could turn it
         same = ours["censored"] == theirs["censored"]
         which = "both at the end of what was tested" if same else "at the end of what was tested"
         return Duel("not told apart", text, f"not told apart: {which}", found)
     return Duel(found.verdict, text, f"not told apart by {seeds} seed{'' if seeds == 1 else 's'}", found)
 
 
-def _is_open(verdict: str, ours: str, theirs: str) -> bool:
-    """Whether bounds (``above``: at least so much, ``below``: at most, ``both``) could turn the verdict."""
-    less = ours in ("below", "both") or theirs in ("above", "both")  # ours may be so, against theirs
+def loose_ends(ours: str, theirs: str) -> tuple[bool, bool]:
+    """Whether ours may be less against theirs, and whether it may be more, than their values say.
+
+    Args:
+        ours: how it is bounded: ``above`` (it is at least its value), ``below`` (at most), ``both`` or not at all.
+        theirs: the same.
+    """
+    less = ours in ("below", "both") or theirs in ("above", "both")
     more = ours in ("above", "both") or theirs in ("below", "both")
-    return {"above": less, "below": more}.get(verdict, less or more)
+    return less, more
