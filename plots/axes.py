@@ -10,10 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from plots.select import parse_seeds
-from plots.style import PAGE, RC
+from plots.style import PAGE, RC, SMALL
 
 GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.4}
 #: Small panels beside one another; inches of a row of them.
@@ -122,6 +123,14 @@ def name_line(ax: Axes, x: pd.Series, y: pd.Series, label: str) -> None:
     ax.annotate(
         label, (x.iloc[-1], y.iloc[-1]), xytext=(-5, 6), textcoords="offset points", fontsize=RC["legend.fontsize"],
         fontweight="bold", ha="right", va="bottom", zorder=7,
+    ).set_in_layout(False)  # fmt: skip
+
+
+def name_height(ax: Axes, y: float, label: str) -> None:
+    """A label on a line across the axes, at its left end; it can be read where lines of the figure are behind it."""
+    ax.annotate(
+        label, (0, y), xycoords=("axes fraction", "data"), xytext=(2, 1), textcoords="offset points", fontsize=SMALL,
+        va="bottom", zorder=8, path_effects=[withStroke(linewidth=1.5, foreground="white")],
     ).set_in_layout(False)  # fmt: skip
 
 

@@ -13,7 +13,16 @@ from matplotlib.lines import Line2D
 
 from mqar_bench.records.capacity import UNBOUNDED
 from plots import fig3
-from plots.axes import GRID, capacity_axis, draw_capacity, is_rising, mark_unconverged, name_line, size_axis
+from plots.axes import (
+    GRID,
+    capacity_axis,
+    draw_capacity,
+    is_rising,
+    mark_unconverged,
+    name_height,
+    name_line,
+    size_axis,
+)
 from plots.lines import BOUND, RISING, Line, legend_beside, series
 from plots.style import COLUMN, RC, SMALL, WIDTHS
 
@@ -108,10 +117,7 @@ def _across(ax: Axes, lines: Iterable[Line], points: pd.DataFrame) -> None:
         ax.axhline(best["capacity"], color=line.look["color"], linewidth=0.8, linestyle=dashes)
         names.setdefault(best["capacity"], []).append(line.label)
     for height, labels in names.items():
-        text = f"{' and '.join([labels[0], *(label.lower() for label in labels[1:])])}, state grows"
-        ax.text(
-            0.02, height, text, transform=ax.get_yaxis_transform(), fontsize=SMALL, va="bottom"
-        ).set_in_layout(False)  # fmt: skip
+        name_height(ax, height, f"{' and '.join([labels[0], *(label.lower() for label in labels[1:])])}, state grows")
 
 
 def _rates(ax: Axes) -> None:

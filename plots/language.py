@@ -16,10 +16,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from mqar_bench.records.capacity import UNBOUNDED
 from mqar_bench.text.task import Scored
 from plots import fig3
-from plots.axes import GRID, draw_line, is_rising, mark_unconverged, size_axis
-from plots.lines import RISING, Line, legend_beside, series
+from plots.axes import GRID, draw_line, is_rising, mark_unconverged, name_height, size_axis
+from plots.lines import RISING, legend_beside, series
 from plots.select import over_seeds, select_points, summarise, tabulate
-from plots.style import COLUMN, PAGE, RC, SMALL
+from plots.style import COLUMN, PAGE, RC
 
 SWEEPS = ("language",)
 
@@ -89,7 +89,8 @@ def figure(points: pd.DataFrame) -> Figure:
             for line in lines:
                 those = line.of(points).sort_values("state_size")
                 if line.mixer in UNBOUNDED:
-                    _across(ax, line, those[column].min())
+                    ax.axhline(those[column].min(), color=line.look["color"], linewidth=0.8)
+                    name_height(ax, those[column].min(), f"{line.label}, state grows")
                     continue
                 draw_line(ax, those["state_size"], those, column, label=line.label, **line.look)
                 mark_unconverged(ax, those["state_size"], those[column], those["converged"])
@@ -127,11 +128,3 @@ def ticks(low: float, high: float) -> Sequence[float]:
     if high < 5 * low:
         found = list(map(float, MaxNLocator(6).tick_values(low, high)))
     return [tick for tick in found if low <= tick <= high]
-
-
-def _across(ax: Axes, line: Line, height: float) -> None:
-    ax.axhline(height, color=line.look["color"], linewidth=0.8)
-    ax.annotate(
-        f"{line.label}, state grows", (1, height), xycoords=("axes fraction", "data"), xytext=(-2, 2),
-        textcoords="offset points", ha="right", va="bottom", fontsize=SMALL,
-    ).set_in_layout(False)  # fmt: skip
