@@ -89,7 +89,7 @@ def _print_screening(result: RunResult) -> None:
         [rate, "failed" if reached is None else f"{reached:.3f}", screen.runs.get(rate, "-"), mark]
         for rate, reached, mark in rivals(screen, result.config.train.learning_rate)
     ]
-    print_table(["rate", "accuracy", "run", ""], rows, ["rate", "accuracy"])
+    print_table(["rate", screen.by, "run", ""], rows, ["rate", screen.by])
 
 
 def _print_accuracies(result: RunResult) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
 
 from mqar_bench.basics.errors import UsageError
 from mqar_bench.config import RunConfig
@@ -70,9 +72,9 @@ class Screening:
         """The runs to do in full, in the order given, one seed after another, and what to record of the choice, by run
         id.
 
-        By accuracy over all settings that guide training; of equals the lower rate; a run that failed is behind all
-        others. A model one of whose short runs has no record yet, or was lost, is undecided: none of its runs is among
-        those returned.
+        By accuracy over all settings that guide training, or, where their tasks keep losses, by the mean of these; of
+        equals the lower rate; a run that failed is behind all others. A model one of whose short runs has no record
+        yet, or was lost, is undecided: none of its runs is among those returned.
 
         Args:
             configs: the whole sweep.
@@ -87,16 +89,17 @@ class Screening:
             results = [screened.get(self.short(c).run_id) for c in rivals]
             if any(result is None or result.lost for result in results):
                 continue
-            scores = [r.accuracy if r and r.status == "done" else None for r in results]
-            best = sorted(range(len(rates)), key=lambda i: (-1.0 if scores[i] is None else scores[i], -rates[i]))
+            by, scores = _score([result for result in results if result is not None])
+            order = sorted(range(len(rates)), key=lambda i: (*_rank(scores[i], by), rates[i]))
             record = ScreenRecord(
                 epochs=self.epochs(rivals[0]),
                 keep=self.keep,
                 rivals={f"{rate:g}": score for rate, score in zip(rates, scores, strict=True)},
+                by=by,
                 runs={f"{c.train.learning_rate:g}": self.short(c).run_id for c in rivals},
                 seed=rivals[0].train.seed,
             )
-            kept[cell] = ({rates[i] for i in best[-self.keep :]}, record)
+            kept[cell] = ({rates[i] for i in order[: self.keep]}, record)
         chosen, records = [], {}
         for config in self._seeded(configs):
             rates_kept, record_of = kept.get(config.variant, (set(), None))
@@ -114,6 +117,19 @@ class Screening:
         order = {c.run_id: i for i, c in enumerate(configs)}
         first.sort(key=lambda c: order[c.run_id])
         return [c.reseeded(i) for i in range(1, self.fresh + 1) for c in first]
+
+
+def _score(results: Sequence[RunResult]) -> tuple[Literal["accuracy", "loss"], list[float | None]]:
+    """By what these runs are told apart, and that of each; None where it failed."""
+    done = [result for result in results if result.status == "done"]
+    if done and all(result.losses for result in done):
+        return "loss", [fmean(r.losses.values()) if r.status == "done" else None for r in results]
+    return "accuracy", [r.accuracy if r.status == "done" else None for r in results]
+
+
+def _rank(score: float | None, by: str) -> tuple[bool, float]:
+    """The best is the lowest."""
+    return score is None, 0.0 if score is None else score if by == "loss" else -score
 
 
 def _rivals(configs: Iterable[RunConfig]) -> dict[str, list[RunConfig]]:

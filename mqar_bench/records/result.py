@@ -65,14 +65,15 @@ class Provenance(Frozen):
 class ScreenRecord(Frozen):
     """How the run's learning rate was chosen: ``keep`` of several went on after ``epochs`` of training.
 
-    ``rivals`` are all that competed, as text, with the accuracy each reached by then on the settings that guide
-    training; None where it failed. ``runs`` has the run id of each, and ``seed`` is theirs; records of before say
-    neither.
+    ``rivals`` are all that competed, as text, with what each reached by then on the settings that guide training;
+    ``by`` that they were told apart: the accuracy, or, of tasks that keep it, the loss in nats. None where one failed.
+    ``runs`` has the run id of each, and ``seed`` is theirs; records of before say neither.
     """
 
     epochs: int
     keep: int
     rivals: dict[str, float | None]
+    by: Literal["accuracy", "loss"] = Field("accuracy", exclude_if=lambda by: by == "accuracy")
     runs: dict[str, str] = {}
     seed: int | None = None
 

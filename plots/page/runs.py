@@ -89,7 +89,7 @@ def _screening(result: RunResult) -> dict[str, Any] | None:
         [rate, _round(reached), screen.runs.get(rate), mark]
         for rate, reached, mark in rivals(screen, result.config.train.learning_rate)
     ]
-    return {"epochs": screen.epochs, "keep": screen.keep, "rows": rows}
+    return {"epochs": screen.epochs, "keep": screen.keep, "by": screen.by, "rows": rows}
 
 
 def _curve(result: RunResult, axes: Shared) -> dict[str, Any]:

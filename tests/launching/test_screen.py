@@ -71,6 +71,26 @@ def test_ties_and_failures(accuracies, kept):
     assert chosen == [GRID[kept]]
 
 
+@pytest.mark.parametrize(
+    "losses, kept",
+    [((3.0, 2.0, 2.5), 1e-2), ((2.0, 2.0, 2.5), 1e-3), ((3.0, None, 2.5), 1e-1)],
+    ids=["the lowest", "a tie", "a failure"],
+)
+def test_runs_that_keep_losses_are_told_apart_by_them(losses, kept):
+    """Though their accuracies say otherwise."""
+    screening = Screening(0.25)
+    found = {}
+    for key, result in records(screening, zip(GRID[:3], (0.1, 0.2, 0.3), strict=True)).items():
+        loss = losses[[screening.short(c).run_id for c in GRID[:3]].index(key)]
+        update = {"losses": {"a": loss - 1, "b": loss + 1}} if loss else {"status": "failed", "accuracy": None}
+        found[key] = result.model_copy(update=update)
+    chosen, why = screening.second_stage(GRID[:3], found)
+    assert [c.train.learning_rate for c in chosen] == [kept]
+    record = why[chosen[0].run_id]
+    assert record.by == "loss" and list(record.rivals.values()) == list(losses)
+    assert record.model_dump()["by"] == "loss" and "by" not in record.model_copy(update={"by": "accuracy"}).model_dump()
+
+
 @pytest.mark.parametrize("missing", [..., "absent"], ids=["lost", "not run yet"])
 def test_a_model_is_undecided_while_a_short_run_is_missing(missing):
     screening = Screening(0.25)

@@ -26,10 +26,10 @@ function describeRun(id, others) {
   }
   parts.push(make("dl", {}, ...run.facts.flatMap(([name, text]) => [make("dt", {}, texts[name]), make("dd", {}, texts[text])])));
   if (run.screen) {
-    const { epochs, keep, rows: rates } = run.screen;
+    const { epochs, keep, by, rows: rates } = run.screen;
     parts.push(
       make("h3", {}, `Screening: learning rates after ${epochs} epochs, of which ${keep === 1 ? "the best" : `the best ${keep}`} went on`),
-      rows(["rate", "accuracy", "run", ""], rates.map(([rate, reached, other, mark]) => [
+      rows(["rate", by, "run", ""], rates.map(([rate, reached, other, mark]) => [
         rate, reached === null ? "failed" : number(reached), other ? runLink(other, other.slice(0, 8), []) : "-", mark,
       ])),
     );
