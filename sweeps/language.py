@@ -47,9 +47,11 @@ SIZES = {
     "paper": Size(1024, 0, 4096, 8, 1000, 305, 64, 512, (1e-3,)),
 }
 SCALES = tuple(SIZES)
-#: At laptop, instead of its rates, of mixers to which the highest of those is the best, so that the best is no end.
-HIGHER_RATES = (3e-3, 1e-2, 3e-2)
-LEARN_FAST = ("delta_net", "gated_delta_net", "mamba2", "kda", "sparse_delta_memory")
+#: At laptop, in place of its rates, those of mixers that learn best at the highest of them, until the best is no end.
+HIGHER_RATES = {
+    **dict.fromkeys(("delta_net", "gated_delta_net", "mamba2", "kda"), (3e-3, 1e-2, 3e-2)),
+    "sparse_delta_memory": (3e-3, 1e-2, 3e-2, 1e-1),
+}
 
 #: What makes a model ``RecallForCausalLM``'s.
 FORM: dict[str, Any] = {"state_mixer": "swiglu", "norm": "rms", "embed_dropout": 0.0}
@@ -86,7 +88,7 @@ def configs(scale: str, corpus: Corpus, only: Collection[str] = ()) -> list[RunC
         _run(scale, size, corpus, model, rate)
         for name, model in models.items()
         if not only or name in only
-        for rate in (HIGHER_RATES if scale == "laptop" and name in LEARN_FAST else size.rates)
+        for rate in (HIGHER_RATES.get(name, size.rates) if scale == "laptop" else size.rates)
     ]
 
 
