@@ -49,8 +49,8 @@ SIZES = {
 SCALES = tuple(SIZES)
 #: At laptop, in place of its rates, those of mixers that learn best at the highest of them, until the best is no end.
 HIGHER_RATES = {
-    **dict.fromkeys(("delta_net", "gated_delta_net", "mamba2", "kda"), (3e-3, 1e-2, 3e-2)),
-    "sparse_delta_memory": (3e-3, 1e-2, 3e-2, 1e-1),
+    **dict.fromkeys(("gla", "delta_net", "gated_delta_net", "mamba2", "kda"), (3e-3, 1e-2, 3e-2)),
+    **dict.fromkeys(("linear_attention", "sparse_delta_memory"), (3e-3, 1e-2, 3e-2, 1e-1)),
 }
 
 #: What makes a model ``RecallForCausalLM``'s.
