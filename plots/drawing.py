@@ -47,13 +47,13 @@ class Drawing:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f"{self.name}.{kind}" for kind in ("pdf", "png", "csv")]
-        pdf, png, _ = paths  # without a date in either
+        pdf, png, csv = paths  # without a date in any
         self.figure.savefig(png, dpi=DPI, metadata={"Software": None})
         layout = self.figure.get_layout_engine()
         self.figure.set_layout_engine("none")  # as it is now: laying it out takes longer than drawing it
         self.figure.savefig(pdf, dpi=DPI, metadata={"CreationDate": None})
         self.figure.set_layout_engine(layout)
-        self.table.to_csv(paths[2], index=False)
+        self.table.to_csv(csv, index=False)
         return paths
 
     def __repr__(self) -> str:

@@ -89,8 +89,9 @@ def figure(points: pd.DataFrame) -> Figure:
             for line in lines:
                 those = line.of(points).sort_values("state_size")
                 if line.mixer in UNBOUNDED:
-                    ax.axhline(those[column].min(), color=line.look["color"], linewidth=0.8)
-                    name_height(ax, those[column].min(), f"{line.label}, state grows")
+                    best = those[column].min()
+                    ax.axhline(best, color=line.look["color"], linewidth=0.8)
+                    name_height(ax, best, f"{line.label}, state grows")
                     continue
                 draw_line(ax, those["state_size"], those, column, label=line.label, **line.look)
                 mark_unconverged(ax, those["state_size"], those[column], those["converged"])

@@ -259,7 +259,8 @@ def test_padding_under_autocast_and_a_batch_of_nothing_but_padding(model):
 
 def test_a_mixer_from_elsewhere_that_looks_into_its_tensors(tmp_path):
     model = make([{"name": "tests.language.own.Mean", "options": {"scale": 3.0}}])
-    with pytest.raises(UsageError, match="^mixer 'tests.language.own.Mean' has no prefill, nor step and init"):
+    reason = "^mixer 'tests.language.own.Mean' has no prefill, nor step and init_state: give use_cache=False$"
+    with pytest.raises(UsageError, match=reason):
         model(tokens())
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path)

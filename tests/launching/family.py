@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from mqar_bench.basics.machine.processes import processes
+from mqar_bench.basics.machine.processes import processes, stat_fields
 
 CAN_WATCH = Path("/proc/self/stat").exists()
 
@@ -30,7 +30,8 @@ def sessions(pids):
 
 
 def is_running(pid):
-    return any(fields[0] != "Z" for other, fields in processes() if other == pid)
+    fields = stat_fields(pid)
+    return bool(fields) and fields[0] != "Z"
 
 
 def command(pid):

@@ -59,13 +59,20 @@ def session(leader: int) -> list[int]:
 
 
 def processes() -> Iterator[tuple[int, list[str]]]:
-    """Each process's id with the fields of its /proc/ID/stat from the state on; none without /proc."""
+    """Each process's id with its ``stat_fields``; none without /proc."""
     # not a glob, which fails where a process ends while it looks
     for name in os.listdir("/proc") if SEES_SESSIONS else []:
-        if name.isdecimal():
-            with contextlib.suppress(OSError):
-                text = Path("/proc", name, "stat").read_text(errors="replace")
-                yield int(name), text.rpartition(")")[2].split()  # the name before it may hold anything
+        if name.isdecimal() and (fields := stat_fields(int(name))):
+            yield int(name), fields
+
+
+def stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; nothing where there is no such process, or no /proc."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()  # the name before it may hold anything
 
 
 def kill_session(process: subprocess.Popen) -> None:
