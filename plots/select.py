@@ -39,9 +39,9 @@ def select_points(frame: pd.DataFrame, by: Sequence[str], *, apart: bool = False
     """The points of a figure, sorted by what they are; the order of the rows does not matter.
 
     Models (variants) and learning rates that have ``by`` in common compete: the best accuracy on what guides training
-    wins, averaged over seeds; of equals the lower rate, then the smaller state. One of which a seed failed wins only
-    where each has failed, since the mean of the rest would flatter it. Runs on different data never compete, and points
-    are of the same data as they are looked at side by side.
+    wins, averaged over seeds, or, where all of them keep it, the lowest loss; of equals the lower rate, then the
+    smaller state. One of which a seed failed wins only where each has failed, since the mean of the rest would flatter
+    it. Runs on different data never compete, and points are of the same data as they are looked at side by side.
 
     Args:
         frame: rows of ``to_frame``, failed ones too.
@@ -60,7 +60,8 @@ def select_points(frame: pd.DataFrame, by: Sequence[str], *, apart: bool = False
     for values, runs in done.groupby(list(by)):
         check_data(runs)
         rivals = {key: seeds for key, seeds in runs.groupby(["variant", "learning_rate"])}
-        best = min(rivals, key=lambda key: _rank(key, rivals[key], key in failures))
+        score = runs["guide_loss"] if runs["guide_loss"].notna().all() else -runs["guide_accuracy"]
+        best = min(rivals, key=lambda key: _rank(key, rivals[key], score[rivals[key].index].mean(), key in failures))
         failed = int(lost["variant"].isin(runs["variant"]).sum())
         yield Point(dict(zip(by, values, strict=True)), runs, rivals[best], failed)
 
@@ -173,8 +174,8 @@ def tabulate(rows: list[dict[str, Any]], frame: pd.DataFrame, sweep: str) -> pd.
     return table.drop(columns=[c for c in table.filter(regex=SETTING) if table[c].isna().all()])
 
 
-def _rank(key: tuple, seeds: pd.DataFrame, failed: bool) -> tuple:
+def _rank(key: tuple, seeds: pd.DataFrame, score: float, failed: bool) -> tuple:
     variant, rate = key
     first = seeds[["state_size", "active_state_size"]].iloc[0].fillna(0)  # a mixer from elsewhere need not say
     sizes = tuple(map(int, first))
-    return failed, -seeds["guide_accuracy"].mean(), rate, sizes, variant
+    return failed, score, rate, sizes, variant

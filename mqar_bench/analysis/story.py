@@ -41,6 +41,9 @@ def outcome(result: RunResult, row: Mapping[Any, Any] | None = None) -> Iterator
     if result.accuracy is not None:
         guided = f"; {row['guided_by']} {row['guide_accuracy']:.3f} at the end, {row['best_accuracy']:.3f} at best"
         yield "accuracy", f"{result.accuracy:.3f}, mean over test settings{guided if result.epochs else ''}"
+    if not pd.isna(row["guide_loss"]):
+        loss = row["guide_loss"]
+        yield "loss", f"{loss:.4g} nats on {row['guided_by']} at the end, a perplexity of {math.exp(loss):.4g}"
     if not pd.isna(row["capacity"]):
         bound = {"above": "at least ", "below": "at most "}.get(row["censored"], "")
         yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,8 @@ def export(weights: Path | str, folder: Path | str) -> Path:
 def export_best(results: Iterable[RunResult], store: Store, out: Path) -> dict[str, Path]:
     """``export`` of each mixer's best run on validation text, to a folder below ``out`` that is called as the mixer.
 
+    The lowest loss is best, or, where a record of before does not have it, the best accuracy.
+
     Args:
         results: runs that are done, with their weights beside their records.
         store: where these are.
@@ -91,7 +93,7 @@ def export_best(results: Iterable[RunResult], store: Store, out: Path) -> dict[s
     runs: dict[str, list[RunResult]] = defaultdict(list)
     for result in results:
         runs[result.config.mixer].append(result)
-    best = {mixer: max(rivals, key=lambda result: result.epochs[-1].accuracy) for mixer, rivals in runs.items()}
+    best = {mixer: _best(rivals) for mixer, rivals in runs.items()}
     weights = find_weights(store, [result.config for result in best.values()])
     for mixer, result in best.items():
         if result.run_id not in weights:
@@ -100,6 +102,13 @@ def export_best(results: Iterable[RunResult], store: Store, out: Path) -> dict[s
                 "--retrain-without-weights trains it again and keeps them"
             )
     return {mixer: export(weights[result.run_id], out / mixer) for mixer, result in best.items()}
+
+
+def _best(rivals: Sequence[RunResult]) -> RunResult:
+    last = [result.epochs[-1] for result in rivals]
+    losses = [epoch.guide_loss for epoch in last if epoch.guide_loss is not None]
+    scores = losses if len(losses) == len(last) else [-epoch.accuracy for epoch in last]
+    return rivals[scores.index(min(scores))]
 
 
 def as_recall(model: LanguageModel, length: int = 4096) -> RecallForCausalLM:

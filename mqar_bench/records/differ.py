@@ -8,7 +8,7 @@ the numbers are others then, and no tolerance should hide it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mqar_bench.config import RunConfig, setting_names
@@ -62,6 +62,7 @@ def _numbers(here: RunResult, there: RunResult) -> Iterator[tuple[str, float | N
     yield "accuracy", here.accuracy, there.accuracy, _mean(tested)
     for name in here.settings | there.settings:
         yield f"accuracy on {name}", here.settings.get(name), there.settings.get(name), tested.get(name, share)
+    yield from _losses("on", here.losses, there.losses, bound)
     yield "epochs", len(here.epochs), len(there.epochs), 0
     for ours, theirs in zip(here.epochs, there.epochs, strict=True):
         after = f"of epoch {ours.epoch}"
@@ -70,6 +71,16 @@ def _numbers(here: RunResult, there: RunResult) -> Iterator[tuple[str, float | N
         for name in ours.settings | theirs.settings:
             a, b = ours.settings.get(name), theirs.settings.get(name)
             yield f"accuracy {after} on {name}", a, b, guiding.get(name, share)
+        if ours.losses and theirs.losses:  # records of before have none
+            yield from _losses(f"{after} on", ours.losses, theirs.losses, bound)
+
+
+def _losses(
+    where: str, ours: Mapping[str, float], theirs: Mapping[str, float], bound: float
+) -> Iterator[tuple[str, float | None, float | None, float]]:
+    for name in {**ours, **theirs}:
+        a, b = ours.get(name), theirs.get(name)
+        yield f"loss {where} {name}", a, b, bound * max(abs(a or 0), abs(b or 0))
 
 
 def _allowed(tasks: Sequence[AnyTask], share: float) -> dict[str, float]:

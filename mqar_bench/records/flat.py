@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mqar_bench.config import RunConfig, setting_names
 from mqar_bench.records.capacity import capacity_columns
-from mqar_bench.records.result import RunResult
+from mqar_bench.records.result import Epoch, RunResult
 from mqar_bench.tasks import AnyTask
 
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ def name_scores(part: str, tasks: Iterable[AnyTask], settings: Mapping[str, floa
     return {f"{part}/accuracy": sum(settings.values()) / len(settings), **means, **single}
 
 
+def name_epoch(epoch: Epoch, guides: Iterable[AnyTask]) -> dict[str, float]:
+    """``name_scores`` of an epoch on the settings that guide training, and ``valid/loss`` where there is one."""
+    loss = {} if epoch.guide_loss is None else {"valid/loss": epoch.guide_loss}
+    return {**name_scores("valid", guides, epoch.settings), **loss}
+
+
 def summarize(result: RunResult) -> dict[str, Any]:
     """What a run came to, flat: the last values of what is logged on the way, the scores of the test settings under
     ``test/``, sizes, times, capacity and where it comes from. What it has not is None or has no name."""
@@ -77,7 +83,7 @@ def summarize(result: RunResult) -> dict[str, Any]:
     elif last is not None:
         found |= {"train/loss": last.loss}
     if last is not None:
-        found |= {"epoch": last.epoch, **name_scores("valid", data.guides, last.settings)}
+        found |= {"epoch": last.epoch, **name_epoch(last, data.guides)}
     if result.settings:
         found |= name_scores("test", data.test, result.settings)
     found |= capacity_columns(result.config, result.settings)

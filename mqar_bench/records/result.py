@@ -22,12 +22,19 @@ SCHEMA_VERSION = 4
 
 
 class Epoch(Frozen):
-    """What one epoch gave: mean training loss, then accuracy as the uniform mean over settings and for each."""
+    """What one epoch gave: mean training loss, then, of the settings that guide training, accuracy as the uniform mean
+    and for each, and the mean cross-entropy in nats of those whose task keeps it."""
 
     epoch: int
     loss: float
     accuracy: float
     settings: dict[str, float]
+    losses: dict[str, float] = Field({}, exclude_if=lambda losses: not losses)
+
+    @property
+    def guide_loss(self) -> float | None:
+        """The uniform mean of ``losses``; None where there are none, as in records of before they were kept."""
+        return sum(self.losses.values()) / len(self.losses) if self.losses else None
 
 
 class Curve(Frozen):

@@ -17,8 +17,8 @@ from mqar_bench.records.result import RunResult
 LEADING = (
     "run_id", "sweep", "scale", "mixer", "stack", "variant", "data", "d_model", "n_layers", "state_size",
     "active_state_size", "num_parameters", "learning_rate", "seed", "accuracy", "guide_accuracy", "best_accuracy",
-    "guided_by", "capacity", "censored", "recalled_pairs", "rise", "screened", "edge", "status", "epochs", "steps",
-    "steps_to_90", "tokens_to_90", "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes",
+    "guide_loss", "guided_by", "capacity", "censored", "recalled_pairs", "rise", "screened", "edge", "status", "epochs",
+    "steps", "steps_to_90", "tokens_to_90", "seconds", "train_seconds", "tokens_per_second", "peak_memory_bytes",
     "sequence_length", "vocab_size", "batch_size",
 )  # fmt: skip
 TRAILING = ("device", "threads", "git_commit", "ignored", "error")
@@ -29,7 +29,8 @@ _GAPPED = (
     "peak_memory_bytes",
 )  # fmt: skip
 _NUMBERS = (
-    "accuracy", "guide_accuracy", "best_accuracy", "capacity", "recalled_pairs", "rise", "tokens_per_second",
+    "accuracy", "guide_accuracy", "best_accuracy", "guide_loss", "capacity", "recalled_pairs", "rise",
+    "tokens_per_second",
 )  # fmt: skip
 
 #: Of training, at the end: what accuracy still gains in it says whether more steps would have helped.
@@ -49,7 +50,8 @@ def to_frame(results: Iterable[RunResult], curves: bool = False) -> pd.DataFrame
     scored on, whatever the seed.
 
     ``accuracy`` is on the test settings, ``guide_accuracy`` on those that guide training, of which ``guided_by`` says
-    the kind: ``validation``, or ``test`` where the two are one, as in Zoology. ``best_accuracy`` is the highest of any
+    the kind: ``validation``, or ``test`` where the two are one, as in Zoology; ``guide_loss`` is the mean cross-entropy
+    on them in nats, where their tasks keep it. ``best_accuracy`` is the highest of any
     epoch on them, ``steps_to_90`` and ``tokens_to_90`` are the steps and the tokens seen after the first epoch that
     ended with at least 0.9 on them, and ``rise`` is what they gained in the last fifth of all steps (missing with fewer
     than five epochs; 0 where training stopped early, being good enough). ``capacity``, ``censored`` and
@@ -100,6 +102,7 @@ def to_row(result: RunResult) -> dict[str, Any]:
         "seed": config.train.seed,
         "accuracy": result.accuracy,
         "guide_accuracy": result.epochs[-1].accuracy if result.epochs else None,
+        "guide_loss": result.epochs[-1].guide_loss if result.epochs else None,
         "guided_by": "validation" if config.data.validation else "test",
         **capacity_columns(result.config, result.settings),
         "rise": _rise(result),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from mqar_bench.config import RunConfig
-from mqar_bench.records.flat import name_scores
+from mqar_bench.records.flat import name_epoch
 from mqar_bench.records.result import RunResult
 from mqar_bench.tracking.base import Point
 from mqar_bench.training.optimization import learning_rate
@@ -42,7 +42,7 @@ class Points:
             self.step = end
         self._windows += len(measured.windows)
         for each in measured.epochs:
-            scores = name_scores("valid", self._config.data.guides, each.settings)
+            scores = name_epoch(each, self._config.data.guides)
             found.append(((each.epoch + 1) * a_epoch, {**scores, "epoch": each.epoch}))
         found.sort(key=lambda point: point[0])  # stable: where a window ends with an epoch, it comes first
         points = [Point(self._count + i, *point) for i, point in enumerate(found)]

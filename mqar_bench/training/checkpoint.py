@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mqar_bench.records.result import Epoch
 from mqar_bench.training.curve import Windows, ends_window
+from mqar_bench.training.scoring import Scores
 
 VERSION = 2
 HEADER = b"mqar-bench checkpoint %d\n"
@@ -73,12 +74,11 @@ class Tally:
         self.step, self.batches = self.step + 1, self.batches + 1
         self.tokens, self.loss_sum = self.tokens + tokens, self.loss_sum + loss
 
-    def close_epoch(self, settings: dict[str, float]) -> Epoch:
-        """Begin the next epoch; return the record of this one, which scored ``settings``."""
-        accuracy = sum(settings.values()) / len(settings)
-        self.epochs.append(
-            Epoch(epoch=self.epoch, loss=self.loss_sum / self.batches, accuracy=accuracy, settings=settings)
-        )
+    def close_epoch(self, scores: Scores) -> Epoch:
+        """Begin the next epoch; return the record of this one, of the settings that guide training."""
+        settings, losses = scores
+        accuracy, loss = sum(settings.values()) / len(settings), self.loss_sum / self.batches
+        self.epochs.append(Epoch(epoch=self.epoch, loss=loss, accuracy=accuracy, settings=settings, losses=losses))
         self.epoch, self.batches, self.loss_sum = self.epoch + 1, 0, 0.0
         return self.epochs[-1]
 

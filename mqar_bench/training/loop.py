@@ -116,10 +116,9 @@ def fit(
                 optimizer.step()
                 session.end_step(batch.tokens.numel(), value)
             tally.lap(training=True)
-            scores = evaluate(model, data, settings, device, session.between_batches(), guides=True)
-            session.end_epoch(scores.accuracy)
-        tested = Scores(tally.epochs[-1].settings, {})
-        if config.data.validation or any(task.keeps_loss for task in config.data.test):
+            session.end_epoch(evaluate(model, data, settings, device, session.between_batches(), guides=True))
+        tested = Scores(tally.epochs[-1].settings, tally.epochs[-1].losses)
+        if config.data.validation:
             tested = evaluate(model, data, settings, device, session.between_batches())
             tally.lap()
     return model, _record(config, model, tally, device, tested)

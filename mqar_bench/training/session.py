@@ -14,6 +14,7 @@ from mqar_bench.records.result import Epoch
 from mqar_bench.training.checkpoint import Snapshot, Tally, encode, restore, snapshot
 from mqar_bench.training.curriculum import Curriculum
 from mqar_bench.training.model import LanguageModel
+from mqar_bench.training.scoring import Scores
 
 
 class Divergence(RuntimeError):
@@ -115,10 +116,9 @@ class Session:
         self._measure()
         self._pause(training=True)
 
-    def end_epoch(self, settings: dict[str, float]) -> None:
-        """Count an epoch, which scored ``settings``; unless it was the last, the curriculum goes on, and there may be a
-        pause."""
-        epoch = self.tally.close_epoch(settings)
+    def end_epoch(self, scores: Scores) -> None:
+        """Count an epoch and its scores; unless it was the last, the curriculum goes on, and there may be a pause."""
+        epoch = self.tally.close_epoch(scores)
         if self.company.report:
             self.company.report(Progress(self.tally.fraction, epoch.epoch, epoch.loss, epoch.accuracy))
         self._measure()

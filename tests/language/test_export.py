@@ -92,10 +92,16 @@ def test_a_trained_model_is_loaded_by_the_auto_classes_and_writes(trained, tmp_p
 def test_of_several_runs_the_best_on_validation_text_is_written(trained, tmp_path):
     store, results, _ = trained
     result = results["gla"]
-    worse = result.model_copy(
-        update={"run_id": "x", "epochs": tuple(e.model_copy(update={"accuracy": -1.0}) for e in result.epochs)}
-    )
+
+    def beside(**update):
+        epochs = tuple(e.model_copy(update=update) for e in result.epochs)
+        return result.model_copy(update={"run_id": "x", "epochs": epochs})
+
+    loss = result.epochs[-1].guide_loss
+    worse = beside(accuracy=1.0, losses={"validation-all-L32": loss + 1})  # though right more often
     assert set(export_best([worse, result], store, tmp_path)) == {"gla"}
+    before = beside(accuracy=-1.0, losses={})  # of when no losses were kept
+    assert set(export_best([before, result], store, tmp_path)) == {"gla"}
     with pytest.raises(UsageError, match="^the weights of run x, the best of gla, are not in .*--retrain-without"):
         export_best([worse], store, tmp_path)
 

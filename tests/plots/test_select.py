@@ -1,5 +1,6 @@
 import pytest
 
+from mqar_bench.records.result import Epoch
 from plots.select import select_points, summarise, tabulate
 from tests.plots.records import config, frame, record
 
@@ -26,6 +27,19 @@ def test_the_best_mean_over_seeds_wins_and_not_the_best_run():
 
 def test_of_equals_the_lower_rate_wins():
     assert summarise(only(runs({(3e-2, 1): 0.5, (1e-2, 1): 0.5})))["learning_rate"] == 1e-2
+
+
+def test_where_all_keep_it_the_lowest_loss_wins():
+    def by_loss(*losses):
+        epochs = [
+            Epoch(epoch=0, loss=1.0, accuracy=0.5, settings={}, losses={"a": a, "b": 2.0} if a else {}) for a in losses
+        ]
+        return [record(config(rate=1e-2 * (i + 1)), 0.5 + 0.1 * i, epochs=(e,)) for i, e in enumerate(epochs)]
+
+    assert summarise(only(by_loss(3.0, 2.0, 2.5)))["learning_rate"] == 2e-2
+    assert summarise(only(by_loss(2.0, 2.0, 2.5)))["learning_rate"] == 1e-2
+    epochs = (Epoch(epoch=0, loss=1.0, accuracy=0.6, settings={}),)
+    assert summarise(only([*by_loss(3.0, 2.0), record(config(rate=3e-2), epochs=epochs)]))["learning_rate"] == 3e-2
 
 
 def test_models_that_share_a_point_compete():

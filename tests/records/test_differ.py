@@ -15,13 +15,15 @@ ROUNDING = 2**-16
 SETTINGS = {"L64-kv4": 0.5, "L64-kv8": 0.25}
 #: Of 400 and of 8,000 answers.
 ONE = {"L64-kv4": 1 / 400, "L64-kv8": 1 / 8000}
+EPOCHS = tuple(Epoch(epoch=i, loss=2.0, accuracy=0.375, settings=SETTINGS, losses={"y": 3.0}) for i in range(2))
 
 
 def record(**changes) -> RunResult:
     values = {
         "accuracy": 0.375,
         "settings": SETTINGS,
-        "epochs": tuple(Epoch(epoch=i, loss=2.0, accuracy=0.375, settings=SETTINGS) for i in range(2)),
+        "losses": {"x": 3.0},
+        "epochs": EPOCHS,
     }
     provenance = Provenance(
         device="cpu", threads=1, python="3", versions={}, git_commit=None, git_dirty=None, started_at="2026"
@@ -48,6 +50,9 @@ ROUNDED = {
     "three answers of many": {"settings": SETTINGS | {"L64-kv8": 0.25 - 3 * ONE["L64-kv8"]}},
     "one answer of each": {"accuracy": 0.375 + (ONE["L64-kv4"] + ONE["L64-kv8"]) / 2},
     "answers in an epoch": epochs(accuracy=0.375 + ONE["L64-kv8"], settings=SETTINGS | {"L64-kv8": 0.25 + 1 / 8000}),
+    "a test's loss": {"losses": {"x": 3 * (1 + 0.9 * ROUNDING)}},
+    "an epoch's loss on what guides it": epochs(losses={"y": 3 * (1 + 0.9 * ROUNDING)}),
+    "losses not kept before": {"epochs": tuple(e.model_copy(update={"losses": {}}) for e in EPOCHS)},
     "other things than numbers": {"seconds": 9.0, "tokens_per_second": 1.0, "resumed": 1},
 }
 
@@ -74,6 +79,9 @@ DIFFERENT = {
         *(epochs(settings=SETTINGS | {"L64-kv8": 0.3}),),
         ("accuracy of epoch 1 on L64-kv8", "0.25", "0.3"),
     ),
+    "a test's loss": ({"losses": {"x": 3.1}}, ("loss on x", "3", "3.1")),
+    "a test without a loss": ({"losses": {}}, ("loss on x", "3", "none")),
+    "an epoch's loss on what guides it": (epochs(losses={"y": 3.1}), ("loss of epoch 1 on y", "3", "3.1")),
     "how long it was": ({"epochs": record().epochs[:1]}, ("epochs", "2", "1")),
     "a setting that is not there": ({"settings": {"L64-kv4": 0.5}}, ("accuracy on L64-kv8", "0.25", "none")),
     "a setting more": ({"settings": SETTINGS | {"x": 0.0}}, ("accuracy on x", "none", "0")),

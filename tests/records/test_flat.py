@@ -37,8 +37,16 @@ def test_a_row_has_the_run_its_config_and_what_it_came_to(records):
     assert frame.loc[1, "summary.train/loss"] == record.curve.loss[-1]
     assert pd.isna(frame.loc[2, "summary.accuracy"]) and "nowhere" in frame.loc[2, "summary.error"]
     assert str(frame["summary.state_size"].dtype) == "Int64" and str(frame["summary.accuracy"].dtype) == "float64"
+    assert not any(name.endswith("valid/loss") for name in frame.columns)
     heads = [name.partition(".")[0] for name in frame.columns if "." in name]
     assert heads == sorted(heads) and set(heads) == {"config", "summary"}
+
+
+def test_a_loss_on_what_guides_training_has_zoologys_name(records):
+    record = records.read(RUNS["done"])
+    last = record.epochs[-1].model_copy(update={"losses": dict.fromkeys(record.epochs[-1].settings, 1.5)})
+    (row,) = to_flat_frame([record.model_copy(update={"epochs": (*record.epochs[:-1], last)})]).to_dict("records")
+    assert row["summary.valid/loss"] == 1.5
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -11,7 +11,7 @@ from mqar_bench.text.repeats import last_seen, repeats
 from mqar_bench.text.task import RARE, Scored
 from mqar_bench.training.data import build_data
 from mqar_bench.training.device import pick_device
-from mqar_bench.training.loop import run
+from mqar_bench.training.loop import fit, run
 from mqar_bench.training.model import LanguageModel
 from mqar_bench.training.scoring import evaluate
 from tests.text.words import write_text
@@ -143,9 +143,23 @@ def test_losses_are_means_over_the_tokens_that_count(text):
 def test_a_run_keeps_its_losses_and_its_record_needs_no_text(text, tmp_path):
     result = run(config(text, max_epochs=3, learning_rate=1e-2))
     assert result.losses.keys() == result.settings.keys() and 0 < result.losses["test-all-L24"] < np.log(300)
+    kept = [epoch.losses["validation-all-L24"] for epoch in result.epochs]
+    assert sorted(kept, reverse=True) == kept and result.epochs[-1].guide_loss == kept[-1]
     assert ("perplexity of test-all-L24", f"{np.exp(result.losses['test-all-L24']):.4g}") in result.facts()
     store = Store(tmp_path)
     store.write(result)
     (again,), _ = store.results()
-    assert again.losses == result.losses and again.run_id == result.run_id
+    assert again.losses == result.losses and again.epochs == result.epochs and again.run_id == result.run_id
     assert again.config.data.test[1].label == "test-hits-L24"
+
+
+def test_without_validation_text_the_last_scoring_is_the_test(text):
+    one = config(text, max_epochs=2)
+    one = one.model_copy(update={"data": one.data.model_copy(update={"validation": ()})})
+    model, result = fit(one)
+    assert (
+        result.losses
+        == result.epochs[-1].losses
+        == evaluate(model, build_data(one.data), one.train, pick_device("cpu")).loss
+    )
+    assert result.epochs[-1].guide_loss == pytest.approx(np.mean(list(result.losses.values())))
