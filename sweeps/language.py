@@ -47,10 +47,11 @@ SIZES = {
     "paper": Size(1024, 0, 4096, 8, 1000, 305, 64, 512, (1e-3,)),
 }
 SCALES = tuple(SIZES)
-#: At laptop, in place of its rates, those of mixers that learn best at the highest of them, until the best is no end.
+#: At laptop, in place of its rates, those of mixers that learn best at the highest of them: until the best is no end.
 HIGHER_RATES = {
     **dict.fromkeys(("gla", "delta_net", "gated_delta_net", "mamba2", "kda"), (3e-3, 1e-2, 3e-2)),
     **dict.fromkeys(("linear_attention", "sparse_delta_memory"), (3e-3, 1e-2, 3e-2, 1e-1)),
+    **dict.fromkeys(("based", "hgrn2"), (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)),
 }
 
 #: What makes a model ``RecallForCausalLM``'s.
