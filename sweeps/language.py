@@ -51,7 +51,7 @@ SCALES = tuple(SIZES)
 HIGHER_RATES = {
     **dict.fromkeys(("gla", "delta_net", "gated_delta_net", "mamba2", "kda"), (3e-3, 1e-2, 3e-2)),
     **dict.fromkeys(("linear_attention", "sparse_delta_memory"), (3e-3, 1e-2, 3e-2, 1e-1)),
-    **dict.fromkeys(("based", "hgrn2"), (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)),
+    **dict.fromkeys(("based", "hgrn2", "ramnet"), (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)),
 }
 
 #: What makes a model ``RecallForCausalLM``'s.
