@@ -16,8 +16,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from mqar_bench.records.capacity import UNBOUNDED
 from mqar_bench.text.task import Scored
 from plots import fig3
-from plots.axes import GRID, draw_line, is_rising, mark_unconverged, name_height, size_axis
-from plots.lines import RISING, legend_beside, series
+from plots.axes import GRID, draw_line, is_rising, mark_unconverged, size_axis
+from plots.lines import RISING, Line, legend_beside, series
 from plots.select import over_seeds, select_points, summarise, tabulate
 from plots.style import COLUMN, PAGE, RC
 
@@ -78,7 +78,8 @@ def _perplexities(chosen: pd.DataFrame) -> dict[str, Any]:
 def figure(points: pd.DataFrame) -> Figure:
     """Draw the points of ``table`` in two panels: the tokens that end a pair seen before in the window, and the rest.
 
-    What has no bounded state is a line across, since its size is its window's.
+    What has no bounded state is a line across, since its size is its window's; the legend names it, as a name on it
+    would hide what lies beside.
     """
     with plt.rc_context(RC):
         lines, common = series(points)
@@ -89,9 +90,7 @@ def figure(points: pd.DataFrame) -> Figure:
             for line in lines:
                 those = line.of(points).sort_values("state_size")
                 if line.mixer in UNBOUNDED:
-                    best = those[column].min()
-                    ax.axhline(best, color=line.look["color"], linewidth=0.8)
-                    name_height(ax, best, f"{line.label}, state grows")
+                    ax.axhline(those[column].min(), zorder=1.5, **_across(line).look)
                     continue
                 draw_line(ax, those["state_size"], those, column, label=line.label, **line.look)
                 mark_unconverged(ax, those["state_size"], those[column], those["converged"])
@@ -100,10 +99,15 @@ def figure(points: pd.DataFrame) -> Figure:
             ax.set_xlabel(fig3.LABELS["state_size"])
             ax.set_title(title)
         axes[0].set_ylabel("Perplexity")
-        bounded = [line for line in lines if line.mixer not in UNBOUNDED]
-        legend_beside(fig, bounded, common, [RISING] if is_rising(sized["converged"]).any() else [])
+        named = [_across(line) if line.mixer in UNBOUNDED else line for line in lines]
+        legend_beside(fig, named, common, [RISING] if is_rising(sized["converged"]).any() else [])
     plt.close(fig)
     return fig
+
+
+def _across(line: Line) -> Line:
+    """As a line without a place along the axis of sizes."""
+    return line._replace(label=f"{line.label}, state grows", look=line.look | {"marker": "", "linewidth": 0.8})
 
 
 def perplexity_axis(ax: Axes, points: pd.DataFrame, column: str) -> None:

@@ -53,14 +53,17 @@ def test_the_table_has_geometric_means_over_seeds_of_the_best_rate_by_validation
 
 
 def test_models_are_at_their_state_in_both_panels_and_attention_is_a_line_across():
-    for ax, ramnet, across in zip(
-        language.figure(language.table(frame(*RUNS))).axes, ([6, 5], [100, 90]), (3, 95), strict=True
-    ):
+    fig = language.figure(language.table(frame(*RUNS)))
+    (legend,) = fig.legends
+    named = {text.get_text(): handle for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)}
+    assert set(named) == {"RAM-Net", "GLA", "Attention, state grows"}
+    for ax, ramnet, across in zip(fig.axes, ([6, 5], [100, 90]), (3, 95), strict=True):
         drawn = {c.get_label(): c.lines[0].get_xydata() for c in ax.containers}
         np.testing.assert_allclose(drawn["RAM-Net"], list(zip([4096, 16384], ramnet, strict=True)))
         assert set(drawn) == {"RAM-Net", "GLA"} and ax.get_yscale() == "log" and ax.get_xlim()[1] < 10**5
-        assert [text.get_text() for text in ax.texts] == ["Attention, state grows"]
-        assert any(np.allclose(line.get_ydata(), across) for line in ax.lines)
+        assert not ax.texts  # one would hide the markers beside the line
+        (line,) = (line for line in ax.lines if np.allclose(line.get_ydata(), across))
+        assert line.get_color() == named["Attention, state grows"].get_color() and line.get_marker() == ""
         assert ax.get_ylim()[0] < min(*ramnet, across) and ax.get_ylim()[1] > max(*ramnet, across)
 
 
