@@ -12,7 +12,7 @@ import mixers
 from mixers.ops.recurrence_chunk import CHUNK, FACTOR_SPAN
 from tests.mixers.test_contract import CASES, D_MODEL, make
 
-SCALES = [1, 10, 100, 1000]
+SCALES = [1, pytest.param(10, marks=pytest.mark.slow), 100, 1000]
 #: A piece of every length up to 8, down which chunks are short.
 PIECES = [8, 7, 6, 5, 4, 3, 2, 1]
 LENGTH = sum(PIECES)
