@@ -60,27 +60,31 @@ def _numbers(here: RunResult, there: RunResult) -> Iterator[tuple[str, float | N
     share = 2 * math.log(config.model.vocab_size) * bound
     tested, guiding = (_allowed(part, share) for part in (config.data.test, config.data.guides))
     yield "accuracy", here.accuracy, there.accuracy, _mean(tested)
-    for name in here.settings | there.settings:
-        yield f"accuracy on {name}", here.settings.get(name), there.settings.get(name), tested.get(name, share)
-    yield from _losses("on", here.losses, there.losses, bound)
+    for name, a, b in _side_by_side(here.settings, there.settings):
+        yield f"accuracy on {name}", a, b, tested.get(name, share)
+    for name, a, b in _side_by_side(here.losses, there.losses):
+        yield f"loss on {name}", a, b, bound * _larger(a, b)
     yield "epochs", len(here.epochs), len(there.epochs), 0
     for ours, theirs in zip(here.epochs, there.epochs, strict=True):
         after = f"of epoch {ours.epoch}"
-        yield f"loss {after}", ours.loss, theirs.loss, bound * max(abs(ours.loss), abs(theirs.loss))
+        yield f"loss {after}", ours.loss, theirs.loss, bound * _larger(ours.loss, theirs.loss)
         yield f"accuracy {after}", ours.accuracy, theirs.accuracy, _mean(guiding)
-        for name in ours.settings | theirs.settings:
-            a, b = ours.settings.get(name), theirs.settings.get(name)
+        for name, a, b in _side_by_side(ours.settings, theirs.settings):
             yield f"accuracy {after} on {name}", a, b, guiding.get(name, share)
         if ours.losses and theirs.losses:  # records of before have none
-            yield from _losses(f"{after} on", ours.losses, theirs.losses, bound)
+            for name, a, b in _side_by_side(ours.losses, theirs.losses):
+                yield f"loss {after} on {name}", a, b, bound * _larger(a, b)
 
 
-def _losses(
-    where: str, ours: Mapping[str, float], theirs: Mapping[str, float], bound: float
-) -> Iterator[tuple[str, float | None, float | None, float]]:
+def _side_by_side(
+    ours: Mapping[str, float], theirs: Mapping[str, float]
+) -> Iterator[tuple[str, float | None, float | None]]:
     for name in {**ours, **theirs}:
-        a, b = ours.get(name), theirs.get(name)
-        yield f"loss {where} {name}", a, b, bound * max(abs(a or 0), abs(b or 0))
+        yield name, ours.get(name), theirs.get(name)
+
+
+def _larger(a: float | None, b: float | None) -> float:
+    return max(abs(a or 0), abs(b or 0))
 
 
 def _allowed(tasks: Sequence[AnyTask], share: float) -> dict[str, float]:
